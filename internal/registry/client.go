@@ -1,0 +1,193 @@
+// Package registry owns a remote store: credentials, and speaking to a registry
+// as the OCI distribution specification has it, over networks that fail.
+//
+// It never decides what an image is (image does), never prints, and never
+// shows a credential's value: errors and logs name account and source.
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/net/http/httpproxy"
+
+	"github.com/lighter-oci/lighter/internal/image"
+)
+
+// Options of a Client. The zero value reads the user's credentials and trusts
+// what the system trusts.
+type Options struct {
+	Credentials Credentials
+	// Insecure lists hosts, as "host" or "host:port" in front of a repository,
+	// that may answer in plain HTTP or with a certificate nobody signed. Loopback
+	// hosts may answer in plain HTTP without being listed.
+	Insecure []string
+	// RootCAs are the authorities trusted; nil are the system's.
+	RootCAs *x509.CertPool
+	// Concurrency is how many requests one host gets at a time; 0 is 8. A body
+	// counts until it is closed.
+	Concurrency int
+	// Attempts bounds how often a request is sent; 0 is 5. A download that makes
+	// progress starts counting anew.
+	Attempts int
+	// Backoff is the wait before the second attempt, doubled for each further
+	// one and varied by half; 0 is 250 ms. A registry's Retry-After counts more.
+	Backoff time.Duration
+	// Idle is how long a body may bring nothing before it is asked for again
+	// from where it stands; 0 is 30 s.
+	Idle time.Duration
+	// UserAgent is "lighter" where it is empty.
+	UserAgent string
+}
+
+// Client speaks to any number of registries. It is safe for concurrent use;
+// a process wants one, so that connections and limits are shared.
+type Client struct {
+	opts                Options
+	verifying, trustful *http.Transport // trustful is for Options.Insecure
+	mu                  sync.Mutex
+	repositories        map[string]*Repository
+	limits              map[string]chan struct{}
+}
+
+// errPlain says that a registry would have to be spoken to without encryption.
+var errPlain = errors.New("it would be spoken to in plain HTTP")
+
+// New makes a client; it connects to nothing yet. Proxies come from the
+// environment as it is now.
+func New(opts Options) *Client {
+	set := func(v *int, def int) {
+		if *v <= 0 {
+			*v = def
+		}
+	}
+	set(&opts.Concurrency, 8)
+	set(&opts.Attempts, 5)
+	if opts.Backoff <= 0 {
+		opts.Backoff = 250 * time.Millisecond
+	}
+	if opts.Idle <= 0 {
+		opts.Idle = 30 * time.Second
+	}
+	if opts.UserAgent == "" {
+		opts.UserAgent = "lighter"
+	}
+	proxy := httpproxy.FromEnvironment().ProxyFunc()
+	verifying := &http.Transport{
+		Proxy:               func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
+		DialContext:         (&net.Dialer{Timeout: 20 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     &tls.Config{RootCAs: opts.RootCAs, MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout: 20 * time.Second,
+		// A registry that is a cache of another one answers when it has fetched.
+		ResponseHeaderTimeout: 2 * time.Minute,
+		ExpectContinueTimeout: time.Second,
+		MaxIdleConnsPerHost:   opts.Concurrency,
+		IdleConnTimeout:       90 * time.Second,
+		ForceAttemptHTTP2:     true,
+		// Blobs are what their digest says, not what a header says they unpack to.
+		DisableCompression: true,
+	}
+	trustful := verifying.Clone()
+	trustful.TLSClientConfig.InsecureSkipVerify = true
+	return &Client{
+		opts: opts, verifying: verifying, trustful: trustful,
+		repositories: map[string]*Repository{}, limits: map[string]chan struct{}{},
+	}
+}
+
+// Close closes idle connections. The client can be used again.
+func (c *Client) Close() error {
+	c.verifying.CloseIdleConnections()
+	c.trustful.CloseIdleConnections()
+	return nil
+}
+
+// Repository answers the repository that ref lies in, as a Source whose
+// references are tags and digests. It connects to nothing yet.
+func (c *Client) Repository(ref image.Reference) (*Repository, error) {
+	ref.Tag, ref.Digest = "", ""
+	parsed, err := image.ParseReference(ref.String())
+	if err != nil {
+		return nil, err
+	}
+	var opts []name.Option
+	if c.plain(ref.Host) {
+		opts = append(opts, name.Insecure)
+	}
+	host, err := name.NewRegistry(parsed.Host, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("image reference %s: %w", ref.Name(), err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.repositories[parsed.Name()]
+	if r == nil {
+		r = &Repository{client: c, ref: parsed, remote: host.Repo(parsed.Repository), connecting: make(chan struct{}, 1)}
+		c.repositories[parsed.Name()] = r
+	}
+	return r, nil
+}
+
+// plain tells whether a host may be spoken to in plain HTTP.
+func (c *Client) plain(host string) bool {
+	return image.LoopbackHost(host) || c.insecure(host)
+}
+
+func (c *Client) insecure(host string) bool { return slices.Contains(c.opts.Insecure, host) }
+
+// acquire waits until the host may have one more request, and answers how to
+// give the place back.
+func (c *Client) acquire(ctx context.Context, host string) (release func(), err error) {
+	c.mu.Lock()
+	limit := c.limits[host]
+	if limit == nil {
+		limit = make(chan struct{}, c.opts.Concurrency)
+		c.limits[host] = limit
+	}
+	c.mu.Unlock()
+	select {
+	case limit <- struct{}{}:
+		return sync.OnceFunc(func() { <-limit }), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// wire is a client's way out, for everything that it sends, to token servers
+// and after redirects too. go-containerregistry falls back to plain HTTP
+// for private addresses too; here that is refused before a byte is sent.
+type wire struct{ *Client }
+
+func (c wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == "http" && !c.plain(req.URL.Host) {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, errPlain
+	}
+	if c.insecure(req.URL.Host) {
+		return c.trustful.RoundTrip(req)
+	}
+	return c.verifying.RoundTrip(req)
+}
+
+// connect performs the handshake with a registry for one repository.
+func (c *Client) connect(ctx context.Context, remote name.Repository, cred Credential) (*http.Client, error) {
+	base := transport.NewUserAgent(&retrying{next: wire{c}, attempts: c.opts.Attempts, backoff: c.opts.Backoff}, c.opts.UserAgent)
+	rt, err := transport.NewWithContext(ctx, remote.Registry, cred.authenticator(), base, []string{remote.Scope(transport.PullScope)})
+	if err != nil {
+		return nil, err
+	}
+	return &http.Client{Transport: rt}, nil
+}

@@ -1,0 +1,183 @@
+package registry
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"unicode"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/lighter-oci/lighter/internal/image"
+)
+
+// Error is a request that a registry refused, or that did not reach it: one
+// line that names what was asked for and why it failed. Hint is the next step.
+type Error struct {
+	Host   string // "localhost:5000"
+	What   string // "localhost:5000/app:1", the host first
+	Reason string
+	Next   string // "" where there is nothing to do
+	Status int    // of the response, 0 where none came
+
+	causes []error
+}
+
+func (e *Error) Error() string { return e.What + ": " + e.Reason }
+
+// Hint is the user's next step.
+func (e *Error) Hint() string { return e.Next }
+
+// Unwrap answers image.ErrNotFound among the causes of a 404.
+func (e *Error) Unwrap() []error { return e.causes }
+
+// explain makes an Error of whatever a request failed with. URLs, which may
+// carry signatures, are left out of it.
+func explain(host, what string, cred Credential, attempts int, err error) error {
+	var done *Error
+	var credential *CredentialError
+	if errors.As(err, &done) || errors.As(err, &credential) || errors.Is(err, image.ErrCorrupt) || errors.Is(err, image.ErrNoRange) {
+		return err
+	}
+	e := &Error{Host: host, What: what, causes: []error{err}}
+	if errors.Is(err, io.EOF) { // nobody may take a broken connection for an end
+		e.causes = []error{io.ErrUnexpectedEOF}
+	}
+	var (
+		answer *transport.Error
+		dns    *net.DNSError
+		proxy  *net.OpError
+	)
+	untrusted := certificateError(err)
+	switch {
+	case untrusted != nil:
+		e.Reason = "its certificate is not trusted: " + oneLine(untrusted.Error())
+		e.Next = fmt.Sprintf("add the authority to this machine's certificates, or list %s as an insecure registry", host)
+	case errors.As(err, &answer):
+		e.answered(cred, attempts, answer)
+	case errors.As(err, &proxy) && proxy.Op == "proxyconnect":
+		e.Reason = "the proxy cannot be reached: " + oneLine(proxy.Err.Error())
+		e.Next = "check HTTPS_PROXY, or name the registry in NO_PROXY"
+	case errors.As(err, &dns):
+		e.Reason = fmt.Sprintf("the name %s cannot be looked up: %s", dns.Name, oneLine(dns.Err))
+		e.Next = "check the registry's name and this machine's network"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.Reason = "connection refused"
+		e.Next = fmt.Sprintf("is a registry running at %s?", host)
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		e.Reason = "no route to the registry"
+		e.Next = "check this machine's network, and HTTPS_PROXY where one is needed"
+	case errors.Is(err, errStalled), errors.Is(err, os.ErrDeadlineExceeded), isTimeout(err):
+		e.Reason = "the registry does not answer in time"
+		e.Next = "try again; check the network, and HTTPS_PROXY where one is needed"
+	case transient(err):
+		e.Reason = fmt.Sprintf("the connection broke %d times: %s", attempts, breakage(err))
+		e.Next = "try again; a proxy or load balancer in front of the registry may cut connections"
+	case errors.Is(err, http.ErrSchemeMismatch):
+		e.Reason = "it answers in plain HTTP, which is accepted on loopback only"
+		e.Next = fmt.Sprintf("list %s as an insecure registry if the network is trusted", host)
+	case errors.Is(err, errPlain):
+		e.Reason = "it, or where it redirects to, would be spoken to in plain HTTP, which is accepted on loopback only"
+		e.Next = "list the host as an insecure registry if the network is trusted"
+	default:
+		e.Reason = firstCause(err)
+	}
+	return e
+}
+
+// answered explains a response. What the registry says is quoted in one line.
+func (e *Error) answered(cred Credential, attempts int, answer *transport.Error) {
+	e.Status = answer.StatusCode
+	says := ""
+	if len(answer.Errors) > 0 {
+		says = oneLine(strings.TrimSpace(string(answer.Errors[0].Code) + " " + answer.Errors[0].Message))
+	}
+	switch status := answer.StatusCode; {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		e.Reason = "access denied; no credential for " + e.Host + " was found"
+		if cred.Found() {
+			e.Reason = fmt.Sprintf("access denied to the %s", cred)
+		}
+		e.Next = fmt.Sprintf("run `docker login %s`, or check the name and what the account may do", e.Host)
+	case status == http.StatusNotFound:
+		e.causes = append(e.causes, image.ErrNotFound)
+		e.Reason = "not found"
+		e.Next = "check the name and the tag"
+	case status == http.StatusTooManyRequests:
+		e.Reason = fmt.Sprintf("the registry limits requests (429, asked up to %d times)", attempts)
+		e.Next = "wait a few minutes"
+		if !cred.Found() {
+			e.Next += fmt.Sprintf("; `docker login %s` raises the limit on most registries", e.Host)
+		}
+	case transientStatus(status):
+		e.Reason = fmt.Sprintf("the registry fails with status %d, %d times", status, attempts)
+		e.Next = "try again later; the registry's log says why"
+	default:
+		e.Reason = fmt.Sprintf("the registry answers with status %d", status)
+	}
+	if says != "" {
+		e.Reason += " (it says: " + says + ")"
+	}
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// certificateError finds what is wrong with a certificate, or nil. It is looked
+// for first: a loopback registry is tried in plain HTTP afterwards, and the
+// answer to that says nothing.
+func certificateError(err error) error {
+	var authority x509.UnknownAuthorityError
+	var hostname x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case errors.As(err, &authority):
+		return authority
+	case errors.As(err, &hostname):
+		return hostname
+	case errors.As(err, &invalid):
+		return invalid
+	}
+	return nil
+}
+
+// breakage is how a connection broke. A loopback registry is tried with TLS and
+// without: the error holds both failures, and only one of them matters.
+func breakage(err error) string {
+	switch {
+	case errors.Is(err, syscall.ECONNRESET):
+		return "connection reset by peer"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "it was closed in the middle of a response"
+	}
+	return firstCause(err)
+}
+
+// firstCause is an error's text in one line, without the URL that net/http
+// puts in front.
+func firstCause(err error) string {
+	var u *url.Error
+	for errors.As(err, &u) {
+		err = u.Err
+	}
+	return oneLine(err.Error())
+}
+
+// oneLine takes line breaks, escapes and excess out of foreign text.
+func oneLine(s string) string {
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }), " ")
+	const most = 300 // bytes
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}

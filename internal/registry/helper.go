@@ -1,0 +1,77 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/docker/cli/cli/config/types"
+	"github.com/docker/docker-credential-helpers/client"
+	"github.com/docker/docker-credential-helpers/credentials"
+)
+
+const helperPrefix = "docker-credential-"
+
+// helperPatience is how long a helper that ignores being told to end is waited
+// for. Some start daemons that keep its output open.
+const helperPatience = time.Second
+
+// askHelper runs docker-credential-NAME get. A helper that knows nothing about
+// the key answers the zero value.
+func askHelper(ctx context.Context, name, key string) (types.AuthConfig, error) {
+	run := &helperRun{ctx: ctx, name: helperPrefix + name}
+	creds, err := client.Get(run.program, key)
+	switch {
+	case ctx.Err() != nil:
+		return types.AuthConfig{}, ctx.Err()
+	case err != nil && credentials.IsErrCredentialsNotFound(err):
+		return types.AuthConfig{}, nil
+	case errors.Is(run.err, exec.ErrNotFound):
+		return types.AuthConfig{}, fmt.Errorf("credential helper %s is not installed", run.name)
+	case err != nil:
+		return types.AuthConfig{}, fmt.Errorf("credential helper %s failed for %s: %s", run.name, key, run.reason())
+	}
+	if creds.Username == "<token>" { // the helpers' protocol for identity tokens
+		return types.AuthConfig{IdentityToken: creds.Secret}, nil
+	}
+	return types.AuthConfig{Username: creds.Username, Password: creds.Secret}, nil
+}
+
+// helperRun is one run of a helper; it implements client.Program.
+type helperRun struct {
+	ctx  context.Context
+	name string
+	cmd  *exec.Cmd
+	out  []byte
+	err  error
+}
+
+func (h *helperRun) program(args ...string) client.Program {
+	h.cmd = exec.CommandContext(h.ctx, h.name, args...)
+	h.cmd.WaitDelay = helperPatience
+	return h
+}
+
+func (h *helperRun) Output() ([]byte, error) {
+	h.out, h.err = h.cmd.Output()
+	return h.out, h.err
+}
+
+func (h *helperRun) Input(in io.Reader) { h.cmd.Stdin = in }
+
+// reason is why a helper failed, without anything that could be a credential:
+// failing helpers say why on their output, succeeding ones print JSON there.
+func (h *helperRun) reason() string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(h.out)), "\n")
+	switch {
+	case h.err == nil:
+		return "its answer is no JSON of a credential"
+	case line == "" || strings.ContainsAny(line, "{}"):
+		return h.err.Error()
+	}
+	return fmt.Sprintf("%.200q (%v)", line, h.err)
+}

@@ -1,0 +1,141 @@
+package registrytest
+
+import (
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// Fault decides what happens to one request. It answers true where it has
+// answered the request itself; false lets the request through to the registry.
+type Fault func(w http.ResponseWriter, r *http.Request) bool
+
+// Faulty is a real reverse proxy in front of a registry.
+type Faulty struct {
+	Addr string // host:port
+
+	mu       sync.Mutex
+	fault    Fault
+	rewrite  func(*http.Response) error
+	requests []string
+}
+
+// NewFaulty starts a proxy without faults in front of s, until the test ends.
+// It speaks plain HTTP on its own side.
+func NewFaulty(t testing.TB, s *Server) *Faulty {
+	t.Helper()
+	target, err := url.Parse(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &Faulty{}
+	transport := &http.Transport{} // no proxies, and connections that end with the test
+	proxy := &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,                         // what was sent before a fault arrives before it
+		ErrorLog:      log.New(io.Discard, "", 0), // broken bodies are what it is for
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Host = r.In.Host // so that Location headers lead back here
+		},
+		ModifyResponse: func(resp *http.Response) error {
+			f.mu.Lock()
+			rewrite := f.rewrite
+			f.mu.Unlock()
+			if rewrite == nil {
+				return nil
+			}
+			return rewrite(resp)
+		},
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.mu.Lock()
+		f.requests = append(f.requests, r.Method+" "+r.URL.Path)
+		fault := f.fault
+		f.mu.Unlock()
+		if fault == nil || !fault(w, r) {
+			proxy.ServeHTTP(w, r)
+		}
+	}))
+	t.Cleanup(func() {
+		srv.CloseClientConnections()
+		srv.Close()
+		transport.CloseIdleConnections()
+	})
+	f.Addr = strings.TrimPrefix(srv.URL, "http://")
+	return f
+}
+
+// Ref is a reference through the proxy.
+func (f *Faulty) Ref(name string) string { return f.Addr + "/" + name }
+
+// Set installs a fault and forgets the requests seen; nil lets all through.
+func (f *Faulty) Set(fault Fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault, f.requests = fault, nil
+}
+
+// Rewrite installs a change of the registry's responses; nil takes it away.
+func (f *Faulty) Rewrite(rewrite func(*http.Response) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.rewrite, f.requests = rewrite, nil
+}
+
+// Requests answers "METHOD /path" of everything since the last Set or Rewrite.
+func (f *Faulty) Requests() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string(nil), f.requests...)
+}
+
+// Count answers how many of those start with method and contain part.
+func (f *Faulty) Count(method, part string) int {
+	n := 0
+	for _, r := range f.Requests() {
+		if strings.HasPrefix(r, method+" ") && strings.Contains(r, part) {
+			n++
+		}
+	}
+	return n
+}
+
+// Reset closes the connection of a request with a TCP reset, as a load
+// balancer does that loses its peer.
+func Reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	_ = conn.Close()
+}
+
+// Times answers a fault that strikes the first n requests to paths that
+// contain part, and lets everything else through.
+func Times(n int, part string, fault func(w http.ResponseWriter, r *http.Request)) Fault {
+	var mu sync.Mutex
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, part) {
+			return false
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if n == 0 {
+			return false
+		}
+		n--
+		fault(w, r)
+		return true
+	}
+}

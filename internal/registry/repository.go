@@ -1,0 +1,218 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/lighter-oci/lighter/internal/image"
+)
+
+// acceptManifests is sent with every request for a manifest: a registry
+// converts, or answers 404, where the kind it has is not accepted.
+var acceptManifests = strings.Join([]string{
+	ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, image.DockerIndex, image.DockerManifest, "*/*;q=0.1",
+}, ", ")
+
+// Repository is one repository of a registry. It implements image.Source.
+type Repository struct {
+	client *Client
+	ref    image.Reference // host and repository only
+	remote name.Repository
+
+	connecting chan struct{} // held while the fields below are set
+	http       *http.Client  // nil until connected
+	cred       Credential
+}
+
+// Resolve implements image.Source for tags and digests; Data holds the content.
+func (r *Repository) Resolve(ctx context.Context, ref string) (ocispec.Descriptor, error) {
+	named := r.ref
+	if d, err := digest.Parse(ref); err == nil {
+		named.Digest = d
+	} else {
+		named.Tag = ref
+	}
+	if parsed, err := image.ParseReference(named.String()); err != nil || parsed != named {
+		return ocispec.Descriptor{}, fmt.Errorf("%s: %.200q is neither a tag nor a digest", r.ref.Name(), ref)
+	}
+	for attempt := 1; ; attempt++ {
+		desc, err := r.getManifest(ctx, named)
+		if err == nil || ctx.Err() != nil {
+			return desc, err
+		}
+		if attempt == r.client.opts.Attempts || !again(err) {
+			return ocispec.Descriptor{}, r.explain(named.String(), err)
+		}
+		if err := sleep(ctx, backoff(r.client.opts.Backoff, attempt)); err != nil {
+			return ocispec.Descriptor{}, err
+		}
+	}
+}
+
+// getManifest fetches a manifest whose size, and for a tag digest, nobody knows
+// yet. Errors that do not come from get are not explained yet.
+func (r *Repository) getManifest(ctx context.Context, ref image.Reference) (ocispec.Descriptor, error) {
+	var desc ocispec.Descriptor
+	resp, err := r.get(ctx, ref.String(), "/manifests/"+ref.Identifier(), http.Header{"Accept": {acceptManifests}})
+	if err != nil {
+		return desc, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return desc, fmt.Errorf("status %s instead of a manifest", resp.Status)
+	}
+	b, err := io.ReadAll(io.LimitReader(resp.Body, image.MaxJSON+1))
+	switch {
+	case ctx.Err() != nil:
+		return desc, ctx.Err()
+	case err != nil:
+		return desc, err
+	case len(b) > image.MaxJSON:
+		return desc, fmt.Errorf("the manifest has more than %d bytes", image.MaxJSON)
+	}
+	desc = ocispec.Descriptor{Digest: digest.FromBytes(b), Size: int64(len(b)), Data: b}
+	want := ref.Digest
+	if want == "" {
+		if d, err := digest.Parse(resp.Header.Get("Docker-Content-Digest")); err == nil {
+			want = d
+		}
+	}
+	if want != "" {
+		desc.Digest = want.Algorithm().FromBytes(b)
+	}
+	if want != "" && desc.Digest != want {
+		return desc, fmt.Errorf("%s: %w: the manifest is %s, not %s", ref, image.ErrCorrupt, desc.Digest, want)
+	}
+	desc.MediaType, _, _ = mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if !image.IsIndex(desc.MediaType) && !image.IsManifest(desc.MediaType) {
+		if t := image.ManifestType(b); t != "" {
+			desc.MediaType = t
+		}
+	}
+	return desc, nil
+}
+
+// Fetch implements image.Source. A download that breaks goes on where it broke.
+func (r *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	if err := image.CheckDescriptor(desc); err != nil {
+		return nil, err
+	}
+	d, err := r.download(ctx, desc, 0, desc.Size)
+	if err != nil {
+		return nil, err
+	}
+	return image.Verified(d, desc)
+}
+
+// FetchRange implements image.Source. From a registry that ignores ranges it
+// reads from the start where that is cheap, else the error is ErrNoRange.
+func (r *Repository) FetchRange(ctx context.Context, desc ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	start, end, err := image.Span(desc, offset, length)
+	if err != nil {
+		return nil, err
+	}
+	if start == end {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		return http.NoBody, nil
+	}
+	return r.download(ctx, desc, start, end)
+}
+
+// get sends a GET for a path below the repository and answers what is no
+// error: a 2xx, or a 416. The body holds the request's place in the host's
+// limit until it is closed. what names the thing in messages.
+func (r *Repository) get(ctx context.Context, what, path string, header http.Header) (*http.Response, error) {
+	hc, err := r.connected(ctx, what)
+	if err != nil {
+		return nil, err
+	}
+	release, err := r.client.acquire(ctx, r.ref.Host)
+	if err != nil {
+		return nil, err
+	}
+	url := "https://" + r.remote.RegistryStr() + "/v2/" + r.ref.Repository + path
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	req.Header = header
+	resp, err := hc.Do(req)
+	if err == nil {
+		err = transport.CheckError(resp, http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
+		if err == nil {
+			resp.Body = &placed{resp.Body, release}
+			return resp, nil
+		}
+		_ = resp.Body.Close()
+	}
+	release()
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return nil, r.explain(what, err)
+}
+
+// connected performs the handshake once; a failed one is tried again by the
+// next caller. Callers that wait can be cancelled.
+func (r *Repository) connected(ctx context.Context, what string) (*http.Client, error) {
+	select {
+	case r.connecting <- struct{}{}:
+		defer func() { <-r.connecting }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if r.http != nil {
+		return r.http, nil
+	}
+	cred, err := r.client.opts.Credentials.Lookup(ctx, r.ref.Name())
+	if err != nil {
+		return nil, err
+	}
+	r.cred = cred
+	hc, err := r.client.connect(ctx, r.remote, cred)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		return nil, explain(r.ref.Host, what, cred, r.client.opts.Attempts, err)
+	}
+	r.http = hc
+	return hc, nil
+}
+
+// explain is for errors after the handshake, when r.cred no longer changes.
+func (r *Repository) explain(what string, err error) error {
+	return explain(r.ref.Host, what, r.cred, r.client.opts.Attempts, err)
+}
+
+// placed is a body that gives its place in a limit back when it is closed.
+type placed struct {
+	io.ReadCloser
+	release func()
+}
+
+func (p *placed) Close() error {
+	err := p.ReadCloser.Close()
+	p.release()
+	return err
+}
+
+var _ image.Source = (*Repository)(nil)
+
+var errBadRange = errors.New("the registry answers another range than it was asked for")
