@@ -1,0 +1,131 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/moby/buildkit/solver/errdefs"
+
+	"github.com/lighter-oci/lighter/internal/engine"
+)
+
+// BuildError is a build that failed: one line, with the place in the Dockerfile
+// where there is one, and the next step.
+type BuildError struct {
+	Where string // "Dockerfile:7", "" where no line is to blame
+	What  string
+	Next  string
+	Log   string // last output of the step that failed
+	err   error
+}
+
+func (e *BuildError) Error() string {
+	if e.Where == "" {
+		return e.What
+	}
+	return e.Where + ": " + e.What
+}
+
+func (e *BuildError) Unwrap() error { return e.err }
+
+// Hint is the next step.
+func (e *BuildError) Hint() string { return e.Next }
+
+// explain makes one line of what BuildKit answers, which is a chain of
+// everything that passed it on.
+func explain(ctx context.Context, err error, req engine.Request, view *events) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	out := &BuildError{
+		What: string(view.hide.clean([]byte(lastLine(err.Error())))),
+		Log:  string(view.hide.clean(view.logs[view.failed])),
+		err:  err,
+	}
+	for _, src := range errdefs.Sources(err) {
+		if src.Info == nil || len(src.Ranges) == 0 {
+			continue
+		}
+		name := src.Info.Filename
+		if req.Dockerfile != "" && req.Dockerfile != "-" && filepath.Base(req.Dockerfile) == name {
+			name = req.Dockerfile
+		}
+		out.Where = fmt.Sprintf("%s:%d", name, src.Ranges[0].Start.Line)
+	}
+	if !out.full(req) && !out.registry() {
+		out.explain()
+	}
+	var hinted interface{ Hint() string }
+	if out.Next == "" && errors.As(err, &hinted) {
+		out.Next = hinted.Hint()
+	}
+	return out
+}
+
+// explain puts the engine's words into a user's, where a rule knows better, and
+// adds the next step.
+func (e *BuildError) explain() {
+	for _, rule := range explanations {
+		if m := rule.match.FindStringSubmatch(e.What); m != nil {
+			if rule.what != nil {
+				e.What = rule.what(m)
+			}
+			e.Next = rule.next
+			return
+		}
+	}
+}
+
+// explanation gives an error of the engine its next step.
+type explanation struct {
+	match *regexp.Regexp
+	what  func(m []string) string // nil keeps the engine's words
+	next  string
+}
+
+var explanations = []explanation{
+	{match: regexp.MustCompile(`^dockerfile parse error on line \d+: (.*)`),
+		what: func(m []string) string { return m[1] }},
+	{match: regexp.MustCompile(`target stage "?([^" ]+)"? could not be found`),
+		what: func(m []string) string { return fmt.Sprintf("the Dockerfile has no stage %q", m[1]) },
+		next: "--target takes the name behind AS, or a stage's number"},
+	{match: regexp.MustCompile(`failed to calculate checksum of ref \S+: "?([^" ]+)"?: not found`),
+		what: func(m []string) string { return fmt.Sprintf("%s is not in what is copied from", m[1]) },
+		next: "check the path, and whether .dockerignore holds it back"},
+	{match: regexp.MustCompile(`secret (\S+): not found`),
+		next: "give it with --secret id=ID,src=FILE or id=ID,env=NAME"},
+	{match: regexp.MustCompile(`failed to resolve source metadata for (docker\.io/docker/dockerfile\S*): .*no such host`),
+		next: "the Dockerfile's syntax line asks for this frontend from a registry; docker/dockerfile:1 is inside the engine"},
+	{match: regexp.MustCompile(`did not complete successfully: exit code: (\d+)`),
+		next: "the step's output says why"},
+	{match: regexp.MustCompile(`connection refused`),
+		next: "is the registry running, and is the address right?"},
+	{match: regexp.MustCompile(`no such host`),
+		next: "check the registry's name and this machine's DNS"},
+	{match: regexp.MustCompile(`(?i)\b401\b|unauthorized|no basic auth credentials|authorization failed|insufficient_scope|access( to the resource is)? denied|\bdenied:`),
+		next: "log in with `docker login HOST`, or check what the account may write"},
+	{match: regexp.MustCompile(`server gave HTTP response to HTTPS client`),
+		next: "the registry speaks plain HTTP, which is only accepted on loopback: add registry.insecure=true to -o for this one"},
+	{match: regexp.MustCompile(`(?i)operation not permitted|permission denied.*(unshare|newuidmap|user namespace)`),
+		next: "run `lighter engine status` to see what this machine allows"},
+}
+
+// lastLine is the innermost cause of a chained error, on one line.
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	for _, prefix := range []string{"failed to solve: ", "failed to run Build function: ", "rpc error: "} {
+		for strings.HasPrefix(s, prefix) {
+			s = strings.TrimPrefix(s, prefix)
+		}
+	}
+	if strings.HasPrefix(s, "code = ") {
+		if _, desc, ok := strings.Cut(s, "desc = "); ok {
+			s = desc
+		}
+	}
+	return strings.Join(strings.Fields(s), " ")
+}

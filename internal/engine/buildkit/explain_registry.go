@@ -1,0 +1,100 @@
+package buildkit
+
+import (
+	"regexp"
+	"strings"
+
+	"github.com/distribution/reference"
+)
+
+var (
+	// registrySubject is what an error of a registry is about.
+	registrySubject = regexp.MustCompile(`^(?:.*: )?failed to (push|resolve source metadata for) (\S+): (.*)$`)
+	// requestError is a request that got no answer. The URL in it says nothing
+	// to a user, and may carry a signature.
+	requestError = regexp.MustCompile(`(?:Get|Head|Put|Post|Patch) "https?://([^/"]+)[^"]*": (.*)$`)
+	// requestStatus is one that got an unwelcome answer.
+	requestStatus = regexp.MustCompile(`unexpected status from [A-Z]+ request to https?://([^/\s]+)\S*: (\d{3})([^:]*)(.*)$`)
+	requestDenied = regexp.MustCompile(`(?i)\b401\b|unauthorized|no basic auth credentials|authorization failed|insufficient_scope|denied`)
+)
+
+// registry explains a registry that cannot be asked, or says no. It reports
+// whether it did.
+func (e *BuildError) registry() bool {
+	m := registrySubject.FindStringSubmatch(e.What)
+	if m == nil {
+		return false
+	}
+	subject, host := "push "+m[2], "the registry"
+	if m[1] != "push" {
+		subject = "base image " + m[2]
+	}
+	if ref, err := reference.ParseNormalizedNamed(m[2]); err == nil {
+		host = reference.Domain(ref)
+	}
+	if s := requestStatus.FindStringSubmatch(m[3]); s != nil {
+		e.What = subject + ": the registry answers " + s[2] + s[3] + s[4]
+		e.Next = statusHint(s[2], host)
+		return true
+	}
+	if requestDenied.MatchString(m[3]) {
+		e.What = subject + ": " + m[3]
+		e.Next = loginHint(host)
+		return true
+	}
+	r := requestError.FindStringSubmatch(m[3])
+	if r == nil {
+		return false
+	}
+	for _, rule := range connectionRules {
+		if found := rule.match.FindString(r[2]); found != "" {
+			e.What = subject + ": " + r[1] + ": " + found
+			if strings.HasPrefix(found, r[1]+" ") {
+				e.What = subject + ": " + found
+			}
+			e.Next = rule.next
+			return true
+		}
+	}
+	e.What = subject + ": " + r[1] + ": " + r[2]
+	e.Next = "check the address and the network, and try again"
+	return true
+}
+
+// connectionRules say what to do about a connection; what matches is told.
+var connectionRules = []struct {
+	match *regexp.Regexp
+	next  string
+}{
+	{regexp.MustCompile(`connection refused`), "is the registry running, and is the address right?"},
+	{regexp.MustCompile(`no such host`), "check the registry's name and this machine's DNS"},
+	{regexp.MustCompile(`connection reset by peer|broken pipe|unexpected EOF|EOF`),
+		"try again; a proxy or load balancer in front of the registry may cut connections"},
+	{regexp.MustCompile(`\S+ has not answered for \S+`), "try again; LIGHTER_REGISTRY_TIMEOUT=10m, set when the engine starts, waits longer"},
+	{regexp.MustCompile(`\S+ cannot be reached: .*|network is unreachable|no route to host|i/o timeout`),
+		"check the address and the network, and HTTPS_PROXY where one is needed"},
+	{regexp.MustCompile(`(?:x509|tls): .*`), "add the registry's authority to this machine's certificates"},
+	{regexp.MustCompile(`server gave HTTP response to HTTPS client`),
+		"the registry speaks plain HTTP, which is only accepted on loopback: add registry.insecure=true to -o for this one"},
+}
+
+// statusHint is the next step after an answer.
+func statusHint(code, host string) string {
+	switch {
+	case code == "401" || code == "403":
+		return loginHint(host)
+	case code == "404":
+		return "check the name; some registries want the repository to be made first"
+	case code == "413":
+		return "the registry, or a proxy in front of it, takes no blobs of this size: raise its limit"
+	case code == "429":
+		return "the registry limits requests: try again later; `docker login " + host + "` raises the limit on most"
+	case code[0] == '5':
+		return "try again later; the registry's log says why"
+	}
+	return "check the name and what the registry accepts"
+}
+
+func loginHint(host string) string {
+	return "log in with `docker login " + host + "`, or check what the account may do"
+}

@@ -1,0 +1,86 @@
+package buildkit
+
+import (
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/moby/buildkit/util/progress"
+
+	"github.com/lighter-oci/lighter/internal/event"
+)
+
+// watchPushes decorates the way to registries so that what becomes of each
+// pushed blob is reported (it travelled, was mounted, or was there already),
+// and so that no registry is asked too often or waited for without end.
+func watchPushes(hosts docker.RegistryHosts, stall time.Duration) docker.RegistryHosts {
+	if stall == 0 {
+		stall = defaultStall
+	}
+	limits := &rateLimits{}
+	return func(name string) ([]docker.RegistryHost, error) {
+		found, err := hosts(name)
+		if err != nil {
+			return nil, err
+		}
+		for i := range found {
+			client := http.DefaultClient
+			if found[i].Client != nil {
+				client = found[i].Client
+			}
+			watched := *client
+			next := watched.Transport
+			if next == nil {
+				next = http.DefaultTransport
+			}
+			watched.Transport = &pushWatcher{next: &patientTransport{next: next, limits: limits, stall: stall}}
+			found[i].Client = &watched
+		}
+		return found, nil
+	}
+}
+
+// pushWatcher is a transport that reads the distribution API's requests as they
+// pass. It changes none of them.
+type pushWatcher struct{ next http.RoundTripper }
+
+var (
+	blobPath   = regexp.MustCompile(`^/v2/(.+)/blobs/(sha256:[0-9a-f]{64})$`)
+	uploadPath = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/`)
+)
+
+func (w *pushWatcher) RoundTrip(req *http.Request) (*http.Response, error) {
+	started := time.Now()
+	resp, err := w.next.RoundTrip(req)
+	if err != nil {
+		return resp, err
+	}
+	if l := pushedLayer(req, resp); l != nil {
+		if pw, ok, _ := progress.NewFromContext(req.Context()); ok {
+			writeLayerStatus(pw, *l, started, time.Now())
+			pw.Close()
+		}
+	}
+	return resp, nil
+}
+
+// pushedLayer tells what a request did to a blob, nil where it ended nothing:
+// a HEAD that finds it, a POST that mounts it, a PUT that completes it.
+func pushedLayer(req *http.Request, resp *http.Response) *event.Layer {
+	switch {
+	case req.Method == http.MethodHead && resp.StatusCode == http.StatusOK:
+		if m := blobPath.FindStringSubmatch(req.URL.Path); m != nil {
+			return &event.Layer{Action: event.LayerExists, Digest: m[2], Where: req.URL.Host + "/" + m[1], Out: resp.ContentLength}
+		}
+	case req.Method == http.MethodPost && resp.StatusCode == http.StatusCreated:
+		if m := uploadPath.FindStringSubmatch(req.URL.Path); m != nil && req.URL.Query().Get("mount") != "" {
+			return &event.Layer{Action: event.LayerMounted, Digest: req.URL.Query().Get("mount"), Where: req.URL.Host + "/" + m[1]}
+		}
+	case req.Method == http.MethodPut && resp.StatusCode/100 == 2: // not all registries answer 201
+		if m := uploadPath.FindStringSubmatch(req.URL.Path); m != nil && req.URL.Query().Get("digest") != "" {
+			return &event.Layer{Action: event.LayerPushed, Digest: req.URL.Query().Get("digest"), Where: req.URL.Host + "/" + m[1], Out: max(req.ContentLength, 0)}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package buildkit
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/exporter/containerimage/exptypes"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/frontend/subrequests/lint"
+	digest "github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/lighter-oci/lighter/internal/engine"
+)
+
+// response reads what the exporters answered.
+func response(attrs map[string]string) (*engine.Response, error) {
+	out := &engine.Response{
+		Digest:       attrs[exptypes.ExporterImageDigestKey],
+		ConfigDigest: attrs[exptypes.ExporterImageConfigDigestKey],
+		Metadata:     map[string]any{},
+	}
+	if names := attrs[exptypes.ExporterImageNameKey]; names != "" {
+		out.Names = strings.Split(names, ",")
+	}
+	for k, v := range attrs {
+		if k != respBaseLayers {
+			out.Metadata[k] = decoded(v)
+		}
+	}
+	if raw := attrs[respBaseLayers]; raw != "" {
+		if err := json.Unmarshal([]byte(raw), &out.BaseDiffIDs); err != nil {
+			return nil, fmt.Errorf("engine response %s: %w", respBaseLayers, err)
+		}
+	}
+	return out, nil
+}
+
+// respBaseLayers is where lighter's engine answers the diffIDs of base images.
+const respBaseLayers = "lighter.base-layers"
+
+// decoded opens values that are JSON behind base64, as descriptors and
+// provenance are; --metadata-file shows those as objects.
+func decoded(v string) any {
+	raw, err := base64.StdEncoding.DecodeString(v)
+	if err != nil {
+		return v
+	}
+	var obj map[string]any
+	if json.Unmarshal(raw, &obj) != nil || len(obj) == 0 {
+		return v
+	}
+	return obj
+}
+
+// lint asks the Dockerfile frontend to check and returns its result metadata.
+func (c *Client) lint(ctx context.Context, opt client.SolveOpt, statuses chan *client.SolveStatus) (map[string][]byte, error) {
+	attrs := maps.Clone(opt.FrontendAttrs)
+	attrs["requestid"] = "frontend.lint"
+	frontend := opt.Frontend
+	var meta map[string][]byte
+	_, err := c.bk.Build(ctx, opt, "lighter", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		res, err := gw.Solve(ctx, gateway.SolveRequest{Frontend: frontend, FrontendOpt: attrs})
+		if err != nil {
+			return nil, err
+		}
+		meta = res.Metadata
+		return gateway.NewResult(), nil
+	}, statuses)
+	if err != nil {
+		return nil, err
+	}
+	if meta["result.txt"] == nil {
+		return nil, fmt.Errorf("the engine's Dockerfile frontend cannot check")
+	}
+	return meta, nil
+}
+
+// Root is the descriptor of a manifest or index in the engine's content store.
+func (c *Client) Root(ctx context.Context, dgst digest.Digest) (ocispecs.Descriptor, error) {
+	desc := ocispecs.Descriptor{Digest: dgst}
+	raw, err := content.ReadBlob(ctx, c.Content(), desc)
+	if err != nil {
+		return desc, fmt.Errorf("read %s from the engine: %w", dgst, err)
+	}
+	var head struct {
+		MediaType string `json:"mediaType"`
+	}
+	if err := json.Unmarshal(raw, &head); err != nil {
+		return desc, fmt.Errorf("manifest %s: %w", dgst, err)
+	}
+	desc.MediaType, desc.Size = head.MediaType, int64(len(raw))
+	return desc, nil
+}
+
+// lintError is the error that ended a check, such as a Dockerfile that cannot
+// be read as one; the frontend answers it beside the warnings.
+func lintError(raw []byte) error {
+	var results lint.LintResults
+	if len(raw) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(raw, &results); err != nil {
+		return fmt.Errorf("result of the check: %w", err)
+	}
+	if results.Error == nil {
+		return nil
+	}
+	out := &BuildError{What: results.Error.Message}
+	loc := &results.Error.Location
+	if i := int(loc.GetSourceIndex()); i >= 0 && i < len(results.Sources) && len(loc.Ranges) > 0 {
+		out.Where = fmt.Sprintf("%s:%d", results.Sources[i].Filename, loc.Ranges[0].Start.Line)
+	}
+	out.explain()
+	return out
+}

@@ -1,0 +1,333 @@
+package buildkit
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/content"
+	"github.com/docker/cli/cli/config/types"
+	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/identity"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/auth/authprovider"
+	"github.com/moby/buildkit/session/secrets/secretsprovider"
+	"github.com/moby/buildkit/session/sshforward/sshprovider"
+	"github.com/tonistiigi/fsutil"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/engine"
+	"github.com/lighter-oci/lighter/internal/event"
+)
+
+// Build runs one build.
+func (c *Client) Build(ctx context.Context, req engine.Request, sink engine.Sink) (*engine.Response, error) {
+	resp, err := c.build(ctx, req, sink)
+	result := event.Result{}
+	if err != nil {
+		result.Error = err.Error()
+	} else {
+		result.Digest, result.Names = resp.Digest, resp.Names
+	}
+	sink(event.Event{Time: time.Now(), Result: &result})
+	return resp, err
+}
+
+func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink) (*engine.Response, error) {
+	secrets, err := readSecrets(req.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	opt, finish, err := c.solveOpt(ctx, req, secrets)
+	if err != nil {
+		return nil, err
+	}
+	defer finish.abort()
+	useBuiltinSyntax(req, opt, c.dockerfile)
+	if len(secrets) > 0 {
+		c.mu.Lock()
+		c.forget = append(c.forget, opt.Ref)
+		c.mu.Unlock()
+	}
+	display, err := c.display()
+	if err != nil {
+		return nil, err
+	}
+	view := newEvents(sink, secrets)
+	var eg errgroup.Group
+	statuses := make(chan *client.SolveStatus, 16)
+	eg.Go(func() error { return view.follow(ctx, statuses, display) })
+	resp, err := c.solve(ctx, req, opt, statuses)
+	viewErr := eg.Wait()
+	if err == nil {
+		err = finish.commit()
+	}
+	if err != nil {
+		if ctx.Err() == nil && c.gone(err) {
+			return nil, c.wentAway(err)
+		}
+		return nil, explain(ctx, err, req, view)
+	}
+	resp.Stages = stageNames(req, opt)
+	return resp, viewErr
+}
+
+func (c *Client) solve(ctx context.Context, req engine.Request, opt client.SolveOpt, statuses chan *client.SolveStatus) (*engine.Response, error) {
+	if req.Check {
+		return c.check(ctx, opt, statuses)
+	}
+	res, err := c.bk.Solve(ctx, nil, opt, statuses)
+	if err != nil {
+		return nil, err
+	}
+	return response(res.ExporterResponse)
+}
+
+// checkPlatforms refuses Windows on the embedded engine: BuildKit marks the
+// layers of a base image that it pulls for it as Windows ones, for every later
+// build of the state too, and those then come out wrong.
+func (c *Client) checkPlatforms(names []string) error {
+	for _, p := range names {
+		if c.opt.Embedded && strings.HasPrefix(strings.ToLower(p), "windows") {
+			return &hintError{
+				err:  fmt.Errorf("--platform %s: the embedded engine builds for Linux", p),
+				hint: "use --engine=ADDRESS of a BuildKit on Windows",
+			}
+		}
+	}
+	return nil
+}
+
+// networkHost is the entitlement that --network host needs.
+const networkHost = "network.host"
+
+// solveOpt translates a request into BuildKit's terms.
+func (c *Client) solveOpt(ctx context.Context, req engine.Request, secrets map[string][]byte) (client.SolveOpt, *outputs, error) {
+	if err := c.checkPlatforms(req.Platforms); err != nil {
+		return client.SolveOpt{}, nil, err
+	}
+	allow := req.Allow
+	if req.Network == "host" && !slices.Contains(allow, networkHost) {
+		allow = append(slices.Clone(allow), networkHost) // asked for by the flag itself
+	}
+	opt := client.SolveOpt{
+		Frontend:            "dockerfile.v0",
+		FrontendAttrs:       map[string]string{},
+		LocalMounts:         map[string]fsutil.FS{},
+		OCIStores:           map[string]content.Store{},
+		AllowedEntitlements: allow,
+		SharedKey:           sharedKey(req.Context),
+		Ref:                 identity.NewID(),
+	}
+	if err := frontendAttrs(req, opt.FrontendAttrs); err != nil {
+		return opt, nil, err
+	}
+	cleanup, err := inputs(ctx, req, &opt)
+	if err != nil {
+		return opt, nil, err
+	}
+	out := &outputs{cleanup: cleanup}
+	for _, fill := range []func() error{
+		func() error { return c.attachables(req, secrets, &opt) },
+		func() error { return out.add(req, &opt) },
+		func() error { return caches(req, &opt) },
+	} {
+		if err := fill(); err != nil {
+			out.abort()
+			return opt, nil, err
+		}
+	}
+	return opt, out, nil
+}
+
+func frontendAttrs(req engine.Request, attrs map[string]string) error {
+	set := func(key, value string) {
+		if value != "" {
+			attrs[key] = value
+		}
+	}
+	set("target", req.Target)
+	set("platform", strings.Join(req.Platforms, ","))
+	set("cgroup-parent", req.CgroupParent)
+	for k, v := range req.BuildArgs {
+		attrs["build-arg:"+k] = v
+	}
+	for k, v := range req.Labels {
+		attrs["label:"+k] = v
+	}
+	for k, v := range req.Attests {
+		attrs["attest:"+k] = v
+	}
+	if req.NoCache {
+		attrs["no-cache"] = ""
+	} else {
+		set("no-cache", strings.Join(req.NoCacheFilter, ","))
+	}
+	if req.Pull {
+		attrs["image-resolve-mode"] = "pull"
+	}
+	if req.ShmSize > 0 {
+		attrs["shm-size"] = strconv.FormatInt(req.ShmSize, 10)
+	}
+	switch req.Network {
+	case "", "default":
+	case "none", "host":
+		attrs["force-network-mode"] = req.Network
+	default:
+		return fmt.Errorf("--network %q: want default, none or host", req.Network)
+	}
+	hosts, err := addHosts(req.AddHosts)
+	if err != nil {
+		return err
+	}
+	set("add-hosts", hosts)
+	set("ulimit", strings.Join(req.Ulimits, ","))
+	return nil
+}
+
+// addHosts turns "name:ip" and "name=ip" into the CSV that the frontend reads.
+func addHosts(in []string) (string, error) {
+	if len(in) == 0 {
+		return "", nil
+	}
+	fields := make([]string, 0, len(in))
+	for _, h := range in {
+		name, ip, ok := strings.Cut(h, "=")
+		if !ok {
+			name, ip, ok = strings.Cut(h, ":")
+		}
+		if !ok || name == "" || ip == "" {
+			return "", fmt.Errorf("--add-host %q: want NAME:IP", h)
+		}
+		fields = append(fields, name+"="+strings.Trim(ip, "[]"))
+	}
+	var b strings.Builder
+	w := csv.NewWriter(&b)
+	if err := w.Write(fields); err != nil {
+		return "", err
+	}
+	w.Flush()
+	return strings.TrimSuffix(b.String(), "\n"), w.Error()
+}
+
+// attachables are what the engine may ask of this process while it builds:
+// logins, secrets, ssh agents.
+func (c *Client) attachables(req engine.Request, secrets map[string][]byte, opt *client.SolveOpt) error {
+	opt.Session = append(opt.Session, c.auth())
+	opt.Session = append(opt.Session, secretsprovider.FromMap(secrets))
+	if len(req.SSH) == 0 {
+		return nil
+	}
+	agents := make([]sshprovider.AgentConfig, 0, len(req.SSH))
+	for _, s := range req.SSH {
+		agents = append(agents, sshprovider.AgentConfig{ID: s.ID, Paths: s.Paths})
+	}
+	ssh, err := sshprovider.NewSSHAgentProvider(agents)
+	if err != nil {
+		return fmt.Errorf("ssh: %w", err)
+	}
+	opt.Session = append(opt.Session, ssh)
+	return nil
+}
+
+func (c *Client) auth() session.Attachable {
+	return authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
+		AuthConfigProvider: func(ctx context.Context, host string, scopes []string, _ authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
+			if c.opt.Credentials == nil {
+				return types.AuthConfig{}, nil
+			}
+			if host == authprovider.DockerHubRegistryHost {
+				host = "docker.io"
+			}
+			cred, err := c.opt.Credentials(ctx, host+repository(scopes))
+			if err != nil {
+				return types.AuthConfig{}, err
+			}
+			return types.AuthConfig{
+				ServerAddress: host,
+				Username:      cred.Username,
+				Password:      cred.Password,
+				IdentityToken: cred.IdentityToken,
+			}, nil
+		},
+	})
+}
+
+// repository is "/org/app" for the scope "repository:org/app:pull", because a
+// login may be for a part of a registry only; "" where no scope names one.
+func repository(scopes []string) string {
+	for _, s := range scopes {
+		if rest, ok := strings.CutPrefix(s, "repository:"); ok {
+			if i := strings.LastIndexByte(rest, ':'); i > 0 {
+				return "/" + rest[:i]
+			}
+		}
+	}
+	return ""
+}
+
+// caches adds --cache-from and --cache-to. A cache that is written takes the
+// build's compression unless it says otherwise, so that layers are shared.
+func caches(req engine.Request, opt *client.SolveOpt) error {
+	for _, e := range req.CacheFrom {
+		opt.CacheImports = append(opt.CacheImports, client.CacheOptionsEntry{Type: e.Type, Attrs: maps.Clone(e.Attrs)})
+	}
+	for _, e := range req.CacheTo {
+		attrs := maps.Clone(e.Attrs)
+		if attrs == nil {
+			attrs = map[string]string{}
+		}
+		if e.Type != "inline" {
+			if err := setCompression(attrs, req.Compression, false); err != nil {
+				return err
+			}
+		}
+		opt.CacheExports = append(opt.CacheExports, client.CacheOptionsEntry{Type: e.Type, Attrs: attrs})
+	}
+	return nil
+}
+
+// setCompression writes what the engine reads, unless the attributes already
+// say; force is only ever added.
+func setCompression(attrs map[string]string, want codec.Compression, force bool) error {
+	if attrs[attrCompression] == "" {
+		if attrs[attrLevel] != "" {
+			level, err := strconv.Atoi(attrs[attrLevel])
+			if err != nil {
+				return fmt.Errorf("%s=%s: want a number", attrLevel, attrs[attrLevel])
+			}
+			want.Level = level
+		}
+		attrs[attrCompression] = string(want.Codec)
+		if want.Codec != codec.Uncompressed {
+			attrs[attrLevel] = strconv.Itoa(want.Level)
+		}
+	}
+	if force && attrs[attrForce] == "" {
+		attrs[attrForce] = "true"
+	}
+	return nil
+}
+
+// check runs the Dockerfile linter and nothing else.
+func (c *Client) check(ctx context.Context, opt client.SolveOpt, statuses chan *client.SolveStatus) (*engine.Response, error) {
+	opt.Exports, opt.CacheExports = nil, nil
+	res, err := c.lint(ctx, opt, statuses)
+	if err != nil {
+		return nil, err
+	}
+	if err := lintError(res["result.json"]); err != nil {
+		return nil, err
+	}
+	out := &engine.Response{
+		CheckReport: string(res["result.txt"]),
+		CheckFailed: string(res["result.statuscode"]) != "" && string(res["result.statuscode"]) != "0",
+	}
+	return out, nil
+}
