@@ -1,0 +1,50 @@
+package term
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"unicode"
+
+	"github.com/lighter-oci/lighter/internal/report"
+)
+
+// json writes the report.Report to Out, indented by two spaces. The field
+// names are those of package report; they are stable, and fields may be added.
+func (o *Output) json(r report.Report) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(r); err != nil {
+		return err
+	}
+	_, err := o.Out.Write(escapeControls(b.Bytes()))
+	return err
+}
+
+// escapeControls writes characters that a terminal obeys and encoding/json
+// lets through (DEL, the C1 controls, format characters) as \uXXXX, which is
+// the same JSON. Outside of strings JSON has none of them.
+func escapeControls(raw []byte) []byte {
+	if !bytes.ContainsFunc(raw, obeyed) {
+		return raw
+	}
+	var b bytes.Buffer
+	for _, r := range string(raw) {
+		switch {
+		case !obeyed(r):
+			b.WriteRune(r)
+		case r > 0xffff: // as UTF-16, which JSON escapes are
+			r -= 0x10000
+			fmt.Fprintf(&b, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.Bytes()
+}
+
+func obeyed(r rune) bool {
+	return unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Cf, r)
+}
