@@ -1,0 +1,251 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/engine"
+	"github.com/lighter-oci/lighter/internal/engine/buildkit"
+	"github.com/lighter-oci/lighter/internal/event"
+	"github.com/lighter-oci/lighter/internal/image/daemon"
+	"github.com/lighter-oci/lighter/internal/report"
+	"github.com/lighter-oci/lighter/internal/term"
+)
+
+// defaultCompression is what layers are without --compression.
+const defaultCompression = "zstd:3"
+
+// buildCmd has docker buildx build's flags, spelled the same, and a few more.
+type buildCmd struct {
+	Context string `arg:"" help:"Directory, git or http URL, tar file, or - for a tar or Dockerfile on standard input."`
+
+	File         string   `group:"What to build" short:"f" placeholder:"FILE" help:"Dockerfile; - reads it from standard input (default CONTEXT/Dockerfile)."`
+	Tag          []string `group:"What to build" short:"t" sep:"none" placeholder:"NAME:TAG" help:"Name of the image; may be repeated."`
+	Target       string   `group:"What to build" placeholder:"STAGE" help:"Stage to build (default: the last)."`
+	BuildArg     []string `group:"What to build" sep:"none" placeholder:"KEY=VALUE" help:"Build argument; KEY alone takes it from the environment."`
+	BuildContext []string `group:"What to build" sep:"none" placeholder:"NAME=PATH" help:"Named context: directory, URL, oci-layout://DIR or docker-image://REF."`
+	Platform     []string `group:"What to build" placeholder:"OS/ARCH" help:"Platforms to build, separated by commas."`
+	Label        []string `group:"What to build" sep:"none" placeholder:"KEY=VALUE" help:"Label of the image."`
+	Annotation   []string `group:"What to build" sep:"none" placeholder:"KEY=VALUE" help:"Annotation of the manifest; prefix index: for the index."`
+
+	Secret  []string `group:"Steps" sep:"none" placeholder:"id=ID,src=FILE" help:"Secret for RUN --mount=type=secret; from src=FILE or env=NAME."`
+	SSH     []string `group:"Steps" name:"ssh" sep:"none" placeholder:"default|ID=PATH" help:"SSH agent socket or keys for RUN --mount=type=ssh."`
+	Allow   []string `group:"Steps" placeholder:"ENTITLEMENT" help:"Entitlement: network.host, security.insecure or device."`
+	AddHost []string `group:"Steps" sep:"none" placeholder:"NAME:IP" help:"Extra line in /etc/hosts of RUN steps."`
+	Network string   `group:"Steps" placeholder:"MODE" help:"Network of RUN steps: default, none or host."`
+	Ulimit  []string `group:"Steps" sep:"none" placeholder:"NAME=SOFT:HARD" help:"Limit for RUN steps."`
+	ShmSize string   `group:"Steps" name:"shm-size" placeholder:"SIZE" help:"Size of /dev/shm in RUN steps, as 64m."`
+	CgroupP string   `group:"Steps" name:"cgroup-parent" placeholder:"PATH" help:"Parent cgroup of RUN steps."`
+
+	Push   bool     `group:"Output and compression" help:"Push the image (short for -o type=image,push=true)."`
+	Load   bool     `group:"Output and compression" help:"Load the image into Docker, podman or containerd, whichever answers."`
+	Into   string   `group:"Output and compression" placeholder:"NAME" enum:",docker,podman,containerd" default:"" help:"Where --load goes: docker, podman or containerd (default: the first that answers)."`
+	Output []string `group:"Output and compression" short:"o" sep:"none" placeholder:"type=TYPE,KEY=VALUE" help:"Output: type=image, oci, docker, local or tar."`
+
+	Compression      string `group:"Output and compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9] or uncompressed (default ${compression})."`
+	ForceCompression bool   `group:"Output and compression" help:"Compress base layers that way too."`
+
+	CacheFrom     []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to import: type=registry, local, gha, s3 or azblob."`
+	CacheTo       []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to export: those types, and inline."`
+	NoCache       bool     `group:"Cache" help:"Run every step anew."`
+	NoCacheFilter []string `group:"Cache" placeholder:"STAGE" help:"Run the steps of these stages anew."`
+	Pull          bool     `group:"Cache" help:"Look for newer base images."`
+
+	Provenance string   `group:"Attestations" placeholder:"true|mode=max" help:"Attach provenance (short for --attest type=provenance)."`
+	SBOM       string   `group:"Attestations" name:"sbom" placeholder:"true|generator=REF" help:"Attach an SBOM (short for --attest type=sbom)."`
+	Attest     []string `group:"Attestations" sep:"none" placeholder:"type=TYPE,…" help:"Attestation: type=provenance or type=sbom."`
+
+	MetadataFile string `group:"What is said" placeholder:"FILE" help:"Write what was built as JSON."`
+	Iidfile      string `group:"What is said" name:"iidfile" placeholder:"FILE" help:"Write the image ID."`
+	Progress     string `group:"What is said" enum:"auto,tty,plain,rawjson,quiet" env:"BUILDKIT_PROGRESS" default:"auto" help:"Live view: auto, tty, plain, rawjson or quiet."`
+	Quiet        bool   `group:"What is said" short:"q" help:"Print only the image ID, as docker does; the digest is in --metadata-file."`
+	Format       string `group:"What is said" enum:"text,json" default:"text" help:"Summary as text on standard error or json on standard output."`
+	Check        bool   `group:"What is said" help:"Check the Dockerfile and build nothing."`
+	Call         string `enum:"build,check" default:"build" hidden:"" help:"Method: build or check."`
+}
+
+// Help is what `lighter build --help` says below the flags.
+func (buildCmd) Help() string {
+	return "Exit codes: 0 done, 1 failed, 2 usage, 3 a pushed layer is not as asked, 130 interrupted."
+}
+
+// Run builds, proves what was pushed, and says what happened.
+func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) (err error) {
+	req, err := b.request()
+	if err != nil {
+		return usageError{err}
+	}
+	var target daemon.Target
+	if b.Load { // before the build: nobody wants to wait for one that cannot go anywhere
+		if target, err = daemon.Detect(ctx, b.Into, daemon.Options{}); err != nil {
+			return err
+		}
+	}
+	opt := buildkit.Options{Credentials: credentials(), Progress: os.Stderr, ProgressMode: b.Progress}
+	if b.Quiet {
+		opt.ProgressMode = "quiet"
+	}
+	eng, err := flags.open(ctx, opt)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, eng.Close()) }()
+
+	var fold report.Build
+	resp, err := eng.Build(ctx, req, func(e event.Event) { fold.Add(e) })
+	if err != nil {
+		return b.failed(ctx, out, &fold, err)
+	}
+	if b.Check {
+		return b.checked(out, resp)
+	}
+	return b.finish(ctx, out, eng, req, resp, &fold, target)
+}
+
+// failed says how far the build came. Where no live view has shown the output
+// of the step that failed, it comes here.
+func (b *buildCmd) failed(ctx context.Context, out *term.Output, fold *report.Build, err error) error {
+	if ctx.Err() != nil || b.Check {
+		return err
+	}
+	var why *buildkit.BuildError
+	if errors.As(err, &why) && (b.Quiet || b.Progress == "quiet") {
+		for line := range strings.Lines(why.Log) {
+			fmt.Fprintln(out.Err, report.Clean(strings.TrimRight(line, "\r\n")))
+		}
+	}
+	out.JSON = b.Format == "json"
+	if rep := fold.Report(); !b.Quiet && len(rep.Steps) > 0 { // else nothing has begun
+		if err := out.Report(rep); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// checked prints what the linter found.
+func (b *buildCmd) checked(out *term.Output, resp *engine.Response) error {
+	text := strings.TrimSpace(resp.CheckReport)
+	if text == "" {
+		text = "check complete, no warnings found"
+	}
+	fmt.Fprintln(out.Out, text)
+	if resp.CheckFailed {
+		return codeError{code: exitFailed}
+	}
+	return nil
+}
+
+// request is the command line in the engine's terms.
+func (b *buildCmd) request() (engine.Request, error) {
+	name := b.Compression
+	if name == "" {
+		name = defaultCompression
+	}
+	comp, err := codec.Parse(name)
+	if err != nil {
+		return engine.Request{}, fmt.Errorf("--compression: %w", err)
+	}
+	for i, p := range b.Platform {
+		if p == "local" {
+			b.Platform[i] = "linux/" + runtime.GOARCH
+		}
+	}
+	for _, a := range b.Allow {
+		if !slices.Contains([]string{"network.host", "security.insecure", "device"}, a) && !strings.HasPrefix(a, "device=") {
+			return engine.Request{}, fmt.Errorf("--allow %q: want network.host, security.insecure or device", a)
+		}
+	}
+	if b.Into != "" && !b.Load {
+		return engine.Request{}, errors.New("--into says where --load goes: add --load")
+	}
+	b.Quiet = b.Quiet || b.Progress == "quiet"
+	req := engine.Request{
+		Context: b.Context, Dockerfile: b.File, Stdin: os.Stdin, Target: b.Target,
+		Platforms: b.Platform, NoCache: b.NoCache, NoCacheFilter: b.NoCacheFilter, Pull: b.Pull,
+		AddHosts: b.AddHost, Network: b.Network, Ulimits: b.Ulimit, CgroupParent: b.CgroupP,
+		Allow: b.Allow, Annotations: b.Annotation, Compression: comp, Force: b.ForceCompression,
+		Check: b.Check || b.Call == "check",
+	}
+	b.Check = req.Check
+	for _, fill := range []func(*engine.Request) error{
+		b.fillMaps, b.fillMounts, b.fillAttests, b.fillCaches, b.fillOutputs,
+	} {
+		if err := fill(&req); err != nil {
+			return req, err
+		}
+	}
+	return req, nil
+}
+
+// writeFiles writes --metadata-file and --iidfile.
+func (b *buildCmd) writeFiles(resp *engine.Response) error {
+	if b.MetadataFile != "" {
+		raw, err := json.MarshalIndent(resp.Metadata, "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := writeFile(b.MetadataFile, append(raw, '\n')); err != nil {
+			return &fileError{"--metadata-file", b.MetadataFile, err}
+		}
+	}
+	if b.Iidfile != "" {
+		id := resp.ConfigDigest
+		if id == "" {
+			id = resp.Digest
+		}
+		if id == "" {
+			return errors.New("--iidfile: this output makes no image, so there is no ID to write")
+		}
+		if err := writeFile(b.Iidfile, []byte(id)); err != nil {
+			return &fileError{"--iidfile", b.Iidfile, err}
+		}
+	}
+	return nil
+}
+
+// fileError is a file beside the build that could not be written.
+type fileError struct {
+	flag, path string
+	err        error
+}
+
+func (e *fileError) Error() string {
+	var pe *os.PathError
+	if err := e.err; errors.As(err, &pe) { // whose path is a temporary one
+		return fmt.Sprintf("%s %s: %v", e.flag, e.path, pe.Err)
+	}
+	return fmt.Sprintf("%s %s: %v", e.flag, e.path, e.err)
+}
+
+func (e *fileError) Unwrap() error { return e.err }
+
+// Hint is the next step.
+func (e *fileError) Hint() string {
+	return "the build itself succeeded: mend that and run the same command, which takes it from cache"
+}
+
+// writeFile replaces path whole or not at all.
+func writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // fails harmlessly after the rename
+	if _, err := f.Write(data); err != nil {
+		f.Close()
+		return err
+	}
+	if err := errors.Join(f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

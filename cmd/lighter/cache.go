@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/docker/go-units"
+
+	"github.com/lighter-oci/lighter/internal/engine/buildkit"
+	"github.com/lighter-oci/lighter/internal/report"
+	"github.com/lighter-oci/lighter/internal/term"
+)
+
+type cacheCmd struct {
+	Ls    cacheLsCmd    `cmd:"" help:"List the build cache."`
+	Prune cachePruneCmd `cmd:"" help:"Remove build cache that no running build needs."`
+}
+
+type cacheLsCmd struct {
+	Filter []string `sep:"none" placeholder:"FILTER" help:"BuildKit filter, as type==exec.cachemount."`
+	Format string   `enum:"text,json" default:"text" help:"text or json."`
+}
+
+// Run lists the cache, the largest first.
+func (c cacheLsCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) error {
+	e, err := flags.open(ctx, buildkit.Options{})
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	records, err := e.DiskUsage(ctx, c.Filter)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(records, func(a, b buildkit.CacheRecord) int { return int(b.Size - a.Size) })
+	if c.Format == "json" {
+		return json.NewEncoder(out.Out).Encode(records)
+	}
+	return printCache(out, records)
+}
+
+func printCache(out *term.Output, records []buildkit.CacheRecord) error {
+	table := report.Table{Columns: []report.Column{
+		{Name: "size", Right: true}, {Name: "kind"}, {Name: "last used"}, {Name: "what", Shrink: true},
+	}}
+	var total int64
+	for _, r := range records {
+		total += r.Size
+		used := r.Created
+		if r.LastUsed != nil {
+			used = *r.LastUsed
+		}
+		table.Add(report.Bytes(r.Size), r.Kind, used.Local().Format(time.DateTime), r.Description)
+	}
+	if err := out.Table(table); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(out.Out, "%s in %d records\n", report.Bytes(total), len(records))
+	return err
+}
+
+type cachePruneCmd struct {
+	All         bool          `short:"a" help:"Internal and frontend images too."`
+	Filter      []string      `sep:"none" placeholder:"FILTER" help:"BuildKit filter, as type==exec.cachemount."`
+	KeepFor     time.Duration `placeholder:"DURATION" help:"Spare what was used within this time, as 48h."`
+	MaxUsed     string        `name:"max-used-space" placeholder:"SIZE" help:"Stop when no more than this is used, as 10GB."`
+	KeepStorage string        `hidden:"" help:"Older name of --max-used-space."`
+	Force       bool          `short:"f" hidden:"" help:"Accepted for docker's sake: nothing is asked."`
+}
+
+// Run removes cache and says how much went.
+func (c cachePruneCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) error {
+	opt := buildkit.PruneOptions{All: c.All, KeepFor: c.KeepFor, Filter: c.Filter}
+	if c.MaxUsed == "" {
+		c.MaxUsed = c.KeepStorage
+	}
+	if c.MaxUsed != "" {
+		size, err := units.FromHumanSize(c.MaxUsed)
+		if err != nil || size < 0 {
+			return usageError{fmt.Errorf("--max-used-space %q: want a size such as 10GB", c.MaxUsed)}
+		}
+		opt.MaxUsed = size
+	}
+	e, err := flags.open(ctx, buildkit.Options{})
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	var total int64
+	n := 0
+	if err := e.Prune(ctx, opt, func(r buildkit.CacheRecord) { total += r.Size; n++ }); err != nil {
+		return err
+	}
+	fmt.Fprintf(out.Err, "removed %s in %d records\n", report.Bytes(total), n)
+	return nil
+}

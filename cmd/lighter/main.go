@@ -1,0 +1,158 @@
+// Command lighter makes container images fast to build, small to ship and quick
+// to start.
+//
+// This folder owns flags and wiring, one file a verb, and nothing else: every
+// decision is made in a room under internal.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/lighter-oci/lighter/internal/engine/process"
+	"github.com/lighter-oci/lighter/internal/term"
+)
+
+// Exit codes, as README.md promises them.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitMismatch    = 3
+	exitInterrupted = 130
+)
+
+// cli is the whole command line; its tags are its documentation.
+type cli struct {
+	Build   buildCmd   `cmd:"" help:"Build an image from a Dockerfile."`
+	Cache   cacheCmd   `cmd:"" help:"Show and clear the build cache."`
+	Engine  engineCmd  `cmd:"" help:"Show, stop or run the build engine."`
+	Version versionCmd `cmd:"" help:"Print version, encoders and engine."`
+
+	engineFlags
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
+}
+
+func main() {
+	process.Enter() // an engine on its way into a user namespace goes no further
+	os.Exit(run(os.Args[1:]))
+}
+
+// run is main with a code instead of an exit.
+func run(args []string) int {
+	log.SetOutput(io.Discard) // libraries' words; ours go through out
+	out := term.New(os.Stdout, os.Stderr)
+	ctx, stop := interruptible()
+	defer stop()
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("lighter"),
+		kong.Description("Container images: fast to build, small to ship, quick to start."),
+		kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Vars{"compression": defaultCompression, "version": "lighter " + version()},
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(out, &c.engineFlags),
+	)
+	if err != nil {
+		panic(err) // a wrong struct tag
+	}
+	line, err := parser.Parse(args)
+	if err != nil {
+		out.Error(usageError{err})
+		return exitUsage
+	}
+	return exitCode(ctx, out, line.Run())
+}
+
+// exitCode prints the error and says what it amounts to.
+func exitCode(ctx context.Context, out *term.Output, err error) int {
+	var code codeError
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitDone
+	case errors.As(err, &code):
+		if code.err != nil {
+			out.Error(code.err)
+		}
+		return code.code
+	case errors.Is(context.Cause(ctx), errInterrupted):
+		out.Error(errInterrupted)
+		return exitInterrupted
+	case errors.As(err, &usage):
+		out.Error(err)
+		return exitUsage
+	}
+	out.Error(err)
+	return exitFailed
+}
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// Hint is the next step.
+func (e usageError) Hint() string {
+	for _, arg := range os.Args[1:] {
+		if slices.Contains([]string{"build", "cache", "engine"}, arg) {
+			return "run `lighter " + arg + " --help`"
+		}
+	}
+	return "run `lighter --help`"
+}
+
+// codeError ends the process with a code of its own; err may be nil where
+// everything has been said.
+type codeError struct {
+	code int
+	err  error
+}
+
+func (e codeError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit %d", e.code)
+	}
+	return e.err.Error()
+}
+
+var errInterrupted error = interruptedError{}
+
+// interruptedError is Ctrl-C, or SIGTERM.
+type interruptedError struct{}
+
+func (interruptedError) Error() string { return "interrupted" }
+
+// Hint is the next step.
+func (interruptedError) Hint() string {
+	return "the same command goes on from what is cached"
+}
+
+// interruptible gives a context that the first Ctrl-C or SIGTERM cancels; the
+// second one ends the process as if nothing had caught it.
+func interruptible() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	sig := make(chan os.Signal, 1)
+	signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		if _, ok := <-sig; ok {
+			signal.Stop(sig)
+			cancel(errInterrupted)
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(sig)
+		close(sig)
+		cancel(nil)
+	}
+}

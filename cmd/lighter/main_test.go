@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/lighter-oci/lighter/internal/engine/process"
+	"github.com/lighter-oci/lighter/internal/registry/registrytest"
+)
+
+func TestMain(m *testing.M) {
+	process.Enter()
+	testscript.Main(m, map[string]func(){
+		"lighter": func() { os.Exit(run(os.Args[1:])) },
+	})
+}
+
+// TestScript runs testdata/script: each file is a session that a user could
+// have had. $REGISTRY is a real registry, $LOCKED one that asks for a login
+// (ann, secret), $LIGHTER_STATE a state directory of the script's own.
+func TestScript(t *testing.T) {
+	open := registrytest.Start(t, registrytest.Options{})
+	locked := registrytest.Start(t, registrytest.Options{Users: map[string]string{"ann": "secret"}})
+	hack, err := filepath.Abs("../../hack")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := benchCache() // scripts have another HOME
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"waitfor": waitFor},
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("REGISTRY", open.Addr)
+			env.Setenv("LOCKED", locked.Addr)
+			env.Setenv("LIGHTER_STATE", filepath.Join(env.WorkDir, "state"))
+			env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, "docker"))
+			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("HACK", hack)
+			env.Setenv("LIGHTER_CACHE", cache)
+			env.Setenv("NO_COLOR", "1")
+			env.Setenv("BUILDKIT_PROGRESS", "plain")
+			for _, dir := range []string{"run", "docker"} {
+				if err := os.Mkdir(filepath.Join(env.WorkDir, dir), 0o700); err != nil {
+					return err
+				}
+			}
+			if err := os.WriteFile(filepath.Join(env.WorkDir, "docker", "config.json"), []byte("{}"), 0o600); err != nil {
+				return err
+			}
+			env.Defer(func() { stopEngine(env) })
+			return copyBusybox(filepath.Join(env.WorkDir, "busybox"))
+		},
+	})
+}
+
+// stopEngine ends the engine that a script started, so that its directory can
+// be removed.
+func stopEngine(env *testscript.Env) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := process.Stop(ctx, env.Getenv("LIGHTER_STATE"), process.StopOptions{Force: true}); err != nil {
+		env.T().Log("stop engine:", err)
+	}
+}
+
+// copyBusybox gives each script a shell to put into images.
+func copyBusybox(to string) error {
+	data, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		return fmt.Errorf("%w: install busybox-static", err)
+	}
+	return os.WriteFile(to, data, 0o755)
+}
+
+// waitFor waits until every path that it is given exists: the socket of a
+// daemon that the script has started.
+func waitFor(ts *testscript.TestScript, neg bool, paths []string) {
+	if neg || len(paths) == 0 {
+		ts.Fatalf("usage: waitfor PATH...")
+	}
+	for _, p := range paths {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+			if _, err := os.Stat(ts.MkAbs(p)); err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				ts.Fatalf("%s is not there after a minute", p)
+			}
+		}
+	}
+}
+
+// benchCache is where the scripts in hack keep what they make.
+func benchCache() (string, error) {
+	if dir := os.Getenv("LIGHTER_CACHE"); dir != "" {
+		return dir, nil
+	}
+	dir, err := os.UserCacheDir()
+	return filepath.Join(dir, "lighter-bench"), err
+}
