@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# What make bench runs: stock BuildKit and lighter in turn on a real root file
+# system, on directories and a registry of their own. Needs root and 15 GB of
+# room in $TMPDIR; takes about two minutes a round. Arguments go to hack/bench:
+# hack/bench.sh -rounds 3.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+[ "$(id -u)" = 0 ] || { echo "bench.sh: needs root, as stock buildkitd does" >&2; exit 1; }
+command -v docker-registry >/dev/null || { echo "bench.sh: docker-registry is not installed: apt-get install docker-registry" >&2; exit 1; }
+[ -x bin/lighter ] || make build
+rootfs=$(hack/rootfs.sh)
+stock=$(hack/stock.sh)
+exec go run ./hack/bench -rootfs "$rootfs" -stock "$stock" -lighter bin/lighter "$@"
