@@ -12,7 +12,6 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/content/proxy"
-	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/util/grpcerrors"
 	"github.com/sirupsen/logrus"
@@ -59,9 +58,6 @@ type Client struct {
 	opt  Options
 	// dockerfile is the version of the engine's own Dockerfile frontend.
 	dockerfile string
-
-	mu     sync.Mutex
-	forget []string // builds whose record must not stay
 }
 
 var _ engine.Engine = (*Client)(nil)
@@ -145,22 +141,8 @@ type endedError struct {
 func (e *endedError) Error() string { return "the engine at " + e.addr + " ended during the build" }
 func (e *endedError) Unwrap() error { return e.err }
 
-// Close ends the connection. The engine's own records of builds that used
-// secrets go with it, because they hold what the steps printed.
-func (c *Client) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	var errs []error
-	for _, ref := range c.forget {
-		if err := c.forgetBuild(ctx, ref); err != nil {
-			errs = append(errs, fmt.Errorf("remove the engine's record of a build with secrets: %w", err))
-		}
-	}
-	c.forget = nil
-	return errors.Join(append(errs, c.bk.Close())...)
-}
+// Close ends the connection.
+func (c *Client) Close() error { return c.bk.Close() }
 
 // Content is the engine's blobs, to read.
 func (c *Client) Content() content.Store {
@@ -181,46 +163,3 @@ func (e *hintError) Hint() string { return e.hint }
 
 // Addr is where the engine answers.
 func (c *Client) Addr() string { return c.addr }
-
-// forgetBuild removes the engine's record of a build. One that was cancelled is
-// recorded only after its client has been answered, so this waits for that.
-func (c *Client) forgetBuild(ctx context.Context, ref string) error {
-	known, done, err := c.recorded(ctx, ref, true)
-	if err != nil || !known {
-		return err
-	}
-	if !done {
-		if _, _, err := c.recorded(ctx, ref, false); err != nil {
-			return err
-		}
-	}
-	_, err = c.bk.ControlClient().UpdateBuildHistory(ctx, &controlapi.UpdateBuildHistoryRequest{Ref: ref, Delete: true})
-	return err
-}
-
-// recorded tells whether there is a record of a build and whether it is
-// finished. Unless only what is there now counts, it waits for that.
-func (c *Client) recorded(ctx context.Context, ref string, now bool) (known, done bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stream, err := c.bk.ControlClient().ListenBuildHistory(ctx, &controlapi.BuildHistoryRequest{Ref: ref, EarlyExit: now})
-	if err != nil {
-		return false, false, err
-	}
-	for {
-		ev, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return known, done, nil
-		}
-		if err != nil {
-			return known, done, err
-		}
-		known = known || ev.Type != controlapi.BuildHistoryEventType_DELETED
-		if ev.Type == controlapi.BuildHistoryEventType_COMPLETE {
-			done = true
-			if !now {
-				return known, done, nil
-			}
-		}
-	}
-}

@@ -50,11 +50,9 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 	}
 	defer finish.abort()
 	useBuiltinSyntax(req, opt, c.dockerfile)
-	if len(secrets) > 0 {
-		c.mu.Lock()
-		c.forget = append(c.forget, opt.Ref)
-		c.mu.Unlock()
-	}
+	// An internal build leaves no record in the engine's history, which would
+	// keep what the steps printed.
+	opt.Internal = len(secrets) > 0
 	display, err := c.display()
 	if err != nil {
 		return nil, err
