@@ -37,9 +37,10 @@ type Upload interface {
 	// Write sends p on. A connection that breaks is repaired in here as long as
 	// that is possible; after an error only Abort is.
 	io.Writer
-	// Commit makes the blob visible by the digest of desc. Size and digest are
-	// those of what was written, or nothing becomes visible.
-	Commit(ctx context.Context, desc ocispec.Descriptor) error
+	// Commit makes the blob visible and answers desc with the digest and size
+	// of what was written. Where desc has a digest already and it is another
+	// one, the answer is ErrCorrupt and nothing becomes visible.
+	Commit(ctx context.Context, desc ocispec.Descriptor) (ocispec.Descriptor, error)
 	// Abort gives the blob up; nothing of it stays where that can be helped. It
 	// does nothing after Commit.
 	Abort()

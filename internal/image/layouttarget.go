@@ -1,0 +1,229 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// LayoutTarget is an OCI image layout in a directory, to write to. Files get
+// their names when they are whole and on the disk, so that a layout is one at
+// any time; what a killed writer leaves is one hidden file that nothing refers
+// to.
+type LayoutTarget struct {
+	dir string
+	mu  sync.Mutex // one Tag at a time; other processes are kept out by a lock
+}
+
+// CreateLayout uses a directory as a layout, and makes one where there is none.
+// A directory that holds something else is refused.
+func CreateLayout(dir string) (*LayoutTarget, error) {
+	t := &LayoutTarget{dir: dir}
+	if err := t.create(); err != nil {
+		return nil, fmt.Errorf("OCI layout %s: %w", dir, err)
+	}
+	return t, nil
+}
+
+func (t *LayoutTarget) create() error {
+	marker := t.path(ocispec.ImageLayoutFile)
+	if _, err := os.Stat(marker); err == nil {
+		l, err := OpenLayout(t.dir)
+		if err != nil {
+			return err
+		}
+		return l.Close()
+	}
+	entries, err := os.ReadDir(t.dir)
+	if err == nil && len(entries) > 0 {
+		return errors.New("the directory holds something else: name a new one")
+	}
+	if err := os.MkdirAll(t.path(ocispec.ImageBlobsDir, "sha256"), 0o755); err != nil {
+		return err
+	}
+	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
+	if err := writeJSON(t.path(ocispec.ImageIndexFile), index); err != nil {
+		return err
+	}
+	return writeJSON(marker, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+}
+
+func writeJSON(name string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return replaceFile(name, b)
+}
+
+func (t *LayoutTarget) path(elem ...string) string {
+	return filepath.Join(append([]string{t.dir}, elem...)...)
+}
+
+func (t *LayoutTarget) blob(desc ocispec.Descriptor) (string, error) {
+	name, err := blobPath(desc)
+	return t.path(filepath.FromSlash(name)), err
+}
+
+// Has implements Target.
+func (t *LayoutTarget) Has(ctx context.Context, desc ocispec.Descriptor) (bool, error) {
+	name, err := t.blob(desc)
+	if err != nil {
+		return false, err
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, ctx.Err()
+	case err != nil:
+		return false, fmt.Errorf("OCI layout %s: %w", t.dir, err)
+	}
+	return info.Mode().IsRegular() && info.Size() == desc.Size, ctx.Err()
+}
+
+// Mount implements Target: a directory shares nothing.
+func (t *LayoutTarget) Mount(ctx context.Context, _ ocispec.Descriptor, _ Reference) (bool, error) {
+	return false, ctx.Err()
+}
+
+// Upload implements Target.
+func (t *LayoutTarget) Upload(ctx context.Context) (Upload, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp(t.path(ocispec.ImageBlobsDir), ".upload-*")
+	if err != nil {
+		return nil, fmt.Errorf("OCI layout %s: %w", t.dir, err)
+	}
+	return &layoutUpload{t: t, ctx: ctx, f: f, hash: sha256.New()}, nil
+}
+
+// layoutUpload is a hidden file that becomes a blob.
+type layoutUpload struct {
+	t    *LayoutTarget
+	ctx  context.Context
+	f    *os.File // nil when it is over
+	hash hash.Hash
+	n    int64
+}
+
+// tagWait is between two looks at the lock of a layout, which is held for
+// milliseconds.
+const tagWait = 10 * time.Millisecond
+
+var errUploadOver = errors.New("the upload is over")
+
+func (u *layoutUpload) Write(p []byte) (int, error) {
+	switch {
+	case u.f == nil:
+		return 0, errUploadOver
+	case u.ctx.Err() != nil:
+		return 0, u.ctx.Err()
+	}
+	n, err := u.f.Write(p)
+	u.hash.Write(p[:n])
+	u.n += int64(n)
+	return n, err
+}
+
+func (u *layoutUpload) Commit(ctx context.Context, desc ocispec.Descriptor) (ocispec.Descriptor, error) {
+	if u.f == nil {
+		return desc, errUploadOver
+	}
+	defer u.Abort()
+	got := digest.NewDigest(digest.SHA256, u.hash)
+	if desc.Digest != "" && (desc.Digest != got || desc.Size != u.n) {
+		return desc, fmt.Errorf("%w: %s of %d bytes has the content of %s, %d bytes", ErrCorrupt, desc.Digest, desc.Size, got, u.n)
+	}
+	desc.Digest, desc.Size = got, u.n
+	if err := ctx.Err(); err != nil {
+		return desc, err
+	}
+	name, err := u.t.blob(desc)
+	if err == nil {
+		err = errors.Join(u.f.Chmod(0o644), u.f.Sync(), u.f.Close())
+	}
+	if err == nil {
+		err = os.Rename(u.f.Name(), name)
+	}
+	if err != nil {
+		return desc, fmt.Errorf("OCI layout %s: %w", u.t.dir, err)
+	}
+	u.f = nil
+	return desc, nil
+}
+
+func (u *layoutUpload) Abort() {
+	if u.f == nil {
+		return
+	}
+	_ = u.f.Close()
+	_ = os.Remove(u.f.Name())
+	u.f = nil
+}
+
+// PutManifest implements Target.
+func (t *LayoutTarget) PutManifest(ctx context.Context, desc ocispec.Descriptor, b []byte) error {
+	if has, err := t.Has(ctx, desc); err != nil || has {
+		return err
+	}
+	up, err := t.Upload(ctx)
+	if err != nil {
+		return err
+	}
+	defer up.Abort()
+	if _, err := up.Write(b); err != nil {
+		return err
+	}
+	_, err = up.Commit(ctx, desc)
+	return err
+}
+
+// Tag implements Target: the entry of that name in the layout's index becomes
+// desc. The name "" is that of the one entry without any.
+func (t *LayoutTarget) Tag(ctx context.Context, desc ocispec.Descriptor, _ []byte, name string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// The file that every layout has and nobody writes again holds the lock.
+	lock := flock.New(t.path(ocispec.ImageLayoutFile), flock.SetFlag(os.O_RDONLY))
+	if _, err := lock.TryLockContext(ctx, tagWait); err != nil {
+		return fmt.Errorf("OCI layout %s: lock: %w", t.dir, err)
+	}
+	defer lock.Close()
+	l, err := OpenLayout(t.dir)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	index := l.index
+	entry := ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size, Platform: desc.Platform}
+	if name != "" {
+		entry.Annotations = map[string]string{ocispec.AnnotationRefName: name}
+	}
+	kept := index.Manifests[:0:0]
+	for _, d := range index.Manifests {
+		if d.Annotations[ocispec.AnnotationRefName] != name {
+			kept = append(kept, d)
+		}
+	}
+	index.Manifests = append(kept, entry)
+	if err := writeJSON(t.path(ocispec.ImageIndexFile), index); err != nil {
+		return fmt.Errorf("OCI layout %s: %w", t.dir, err)
+	}
+	return nil
+}
+
+var _ Target = (*LayoutTarget)(nil)
