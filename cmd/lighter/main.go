@@ -34,6 +34,7 @@ const (
 // cli is the whole command line; its tags are its documentation.
 type cli struct {
 	Build   buildCmd   `cmd:"" help:"Build an image from a Dockerfile."`
+	Convert convertCmd `cmd:"" help:"Convert an image that exists: other compression, another place."`
 	Cache   cacheCmd   `cmd:"" help:"Show and clear the build cache."`
 	Engine  engineCmd  `cmd:"" help:"Show, stop or run the build engine."`
 	Version versionCmd `cmd:"" help:"Print version, encoders and engine."`
@@ -105,7 +106,7 @@ func (e usageError) Unwrap() error { return e.error }
 // Hint is the next step.
 func (e usageError) Hint() string {
 	for _, arg := range os.Args[1:] {
-		if slices.Contains([]string{"build", "cache", "engine"}, arg) {
+		if slices.Contains([]string{"build", "convert", "cache", "engine"}, arg) {
 			return "run `lighter " + arg + " --help`"
 		}
 	}

@@ -168,5 +168,8 @@ func (s *Seconds) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// Duration is the same as a time.Duration.
+func (s Seconds) Duration() time.Duration { return time.Duration(s) }
+
 // String is the duration in words of package units: "0.84 s", "1m 12s".
 func (s Seconds) String() string { return Duration(time.Duration(s)) }

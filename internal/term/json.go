@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"unicode"
-
-	"github.com/lighter-oci/lighter/internal/report"
 )
 
-// json writes the report.Report to Out, indented by two spaces. The field
-// names are those of package report; they are stable, and fields may be added.
-func (o *Output) json(r report.Report) error {
+// json writes something of package report to Out, indented by two spaces. The
+// field names are that package's; they are stable, and fields may be added.
+func (o *Output) json(r any) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

@@ -32,6 +32,8 @@ type Output struct {
 
 	Width    int // columns of Err; 0 is 80
 	OutWidth int // columns of Out; 0 is unlimited, for files and pipes
+
+	terminal bool // Err is one, and can be written over
 }
 
 // logWidth is what a line may take where Err is a file, a pipe or a CI log:
@@ -47,6 +49,7 @@ func New(out, err *os.File) *Output {
 	if runtime.GOOS == "windows" && os.Getenv("WT_SESSION") == "" {
 		o.Color = false // the old console shows the escapes
 	}
+	o.terminal = o.Width > 0 && os.Getenv("TERM") != "dumb"
 	if o.Width == 0 {
 		o.Width = logWidth
 	}

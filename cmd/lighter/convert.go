@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/report"
+	"github.com/lighter-oci/lighter/internal/term"
+)
+
+// convertCmd makes another image of one that exists, without a build.
+type convertCmd struct {
+	Source      string `arg:"" help:"Image to read: NAME in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME or containerd:NAME."`
+	Destination string `arg:"" help:"Where it goes, written the same way."`
+
+	Compression      string   `placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression})."`
+	AddCompression   []string `placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
+	ForceCompression bool     `help:"Make layers anew whose level nobody knows, too."`
+	Format           string   `enum:"text,json" default:"text" help:"Result as text on standard error or json on standard output."`
+	Quiet            bool     `short:"q" help:"Print only the digest."`
+}
+
+// Help is what `lighter convert --help` says below the flags.
+func (convertCmd) Help() string {
+	return "All platforms and attestations are kept; diffIDs and configs never change. The tag is set last. " +
+		"Interrupted work goes on where it was: the same command finds the layers that are finished."
+}
+
+// variants are the compressions asked for, gzip first: clients that know nothing
+// else take the first image of their platform.
+func (c *convertCmd) variants() ([]codec.Compression, error) {
+	var out []codec.Compression
+	add := func(flag, s string) error {
+		comp, err := codec.Parse(s)
+		if err != nil {
+			return usageError{fmt.Errorf("%s: %w", flag, err)}
+		}
+		for _, other := range out {
+			if other.Codec == comp.Codec {
+				return usageError{fmt.Errorf("%s %s: there is a %s variant already", flag, s, other)}
+			}
+		}
+		if comp.Codec == codec.Gzip {
+			out = append([]codec.Compression{comp}, out...)
+		} else {
+			out = append(out, comp)
+		}
+		return nil
+	}
+	name := c.Compression
+	if name == "" {
+		name = defaultCompression
+	}
+	if name == "keep" {
+		if len(c.AddCompression) > 0 || c.ForceCompression {
+			return nil, usageError{errors.New("--compression keep: it changes no layer, so nothing can be added or forced")}
+		}
+		return nil, nil
+	}
+	if err := add("--compression", name); err != nil {
+		return nil, err
+	}
+	for _, s := range c.AddCompression {
+		if err := add("--add-compression", s); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Run converts.
+func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
+	out.JSON, out.Quiet = c.Format == "json", c.Quiet
+	variants, err := c.variants()
+	if err != nil {
+		return err
+	}
+	from, err := image.ParseLocation(c.Source)
+	if err != nil {
+		return usageError{err}
+	}
+	to, err := image.ParseLocation(c.Destination)
+	if err != nil {
+		return usageError{err}
+	}
+	places := newPlaces()
+	defer func() { err = errors.Join(err, places.Close()) }()
+	src, err := places.source(from)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.close()) }()
+	dst, err := places.target(to)
+	if err != nil {
+		return err
+	}
+	defer dst.discard()
+	pool := codec.NewPool(0)
+	defer pool.Close()
+	view := out.NewTransfer(c.Quiet || out.JSON)
+	defer view.Close()
+	started := time.Now()
+	got, err := copyImage(ctx, src, dst, image.CopyOptions{
+		Variants: variants, Force: c.ForceCompression, Pool: pool, Journal: image.OpenJournal(journalDir()), Report: view.Add,
+	})
+	view.Close()
+	if err != nil {
+		return fmt.Errorf("convert %s: %w", from.Short(), err)
+	}
+	if c.Quiet {
+		fmt.Fprintln(out.Out, got.Root.Digest)
+	}
+	return out.Conversion(conversion(from, to, got, time.Since(started)))
+}
+
+// journalDir is where conversions are remembered; it may be removed at any time.
+func journalDir() string {
+	dir, err := os.UserCacheDir()
+	if err != nil { // no HOME: the next one starts from nothing
+		dir = os.TempDir()
+	}
+	return filepath.Join(dir, "lighter", "converted")
+}
+
+// conversion is what was done in the words of package report.
+func conversion(from, to image.Location, got *image.Copied, took time.Duration) report.Conversion {
+	out := report.Conversion{
+		Source: from.String(), SourceRoot: got.Source.Root.Digest.String(), Destination: to.String(), Root: got.Root.Digest.String(),
+		Took: report.Seconds(took), Layers: []report.ConvertedLayer{}, LeftBehind: []string{}, Notes: []string{},
+	}
+	for _, l := range got.Layers {
+		out.Layers = append(out.Layers, report.ConvertedLayer{
+			Platform: l.Platform, Source: l.Source.Digest.String(), Was: l.Was, Before: l.Source.Size,
+			Digest: l.Blob.Digest.String(), Is: l.Is, After: l.Blob.Size, Tar: l.In, Action: l.Action, Took: report.Seconds(l.Took),
+		})
+	}
+	return out
+}

@@ -1,0 +1,48 @@
+package term
+
+import (
+	"io"
+	"strings"
+
+	"github.com/lighter-oci/lighter/internal/report"
+)
+
+// Conversion says what became of an image: on Err, or as JSON on Out.
+func (o *Output) Conversion(c report.Conversion) error {
+	if o.JSON {
+		return o.json(c)
+	}
+	if o.Quiet {
+		return nil
+	}
+	s := screen{width: o.width(), color: o.Color}
+	s.line(s.paint(green, "✓") + " " + s.paint(bold, report.Clean(c.Headline())))
+	lines := c.Table().Render(s.width-2, func(row, _ int, cell string) string {
+		if row < 0 {
+			return s.paint(dim, cell)
+		}
+		return cell
+	})
+	if len(lines) > 0 {
+		s.line("")
+	}
+	for _, l := range lines {
+		s.line("  " + l)
+	}
+	s.line("")
+	s.line("  " + report.Clean(c.Destination))
+	s.line("  " + s.paint(dim, report.Clean(c.Root)))
+	for _, n := range c.LeftBehind {
+		s.hang(s.paint(yellow, "!")+" ", 2, "left behind: "+report.Clean(n))
+	}
+	for _, n := range c.Notes {
+		s.hang(s.paint(yellow, "!")+" ", 2, report.Clean(n))
+	}
+	_, err := io.WriteString(o.Err, s.String())
+	return err
+}
+
+// writeLine puts one whole line on Err, over a live line if there is one.
+func (o *Output) writeLine(text string) {
+	io.WriteString(o.Err, strings.TrimRight(text, "\n")+"\n") //nolint:errcheck // there is nowhere left to say it
+}
