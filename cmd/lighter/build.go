@@ -25,14 +25,14 @@ const defaultCompression = "zstd:3"
 
 // buildCmd has docker buildx build's flags, spelled the same, and a few more.
 type buildCmd struct {
-	Context string `arg:"" help:"Directory, git or http URL, tar file, or - for a tar or Dockerfile on standard input."`
+	Context string `arg:"" predictor:"dir" help:"Directory, git or http URL, tar file, or - for a tar or Dockerfile on standard input."`
 
-	File         string   `group:"What to build" short:"f" placeholder:"FILE" help:"Dockerfile; - reads it from standard input (default CONTEXT/Dockerfile)."`
+	File         string   `group:"What to build" short:"f" predictor:"file" placeholder:"FILE" help:"Dockerfile; - reads it from standard input (default CONTEXT/Dockerfile)."`
 	Tag          []string `group:"What to build" short:"t" sep:"none" placeholder:"NAME:TAG" help:"Name of the image; may be repeated."`
 	Target       string   `group:"What to build" placeholder:"STAGE" help:"Stage to build (default: the last)."`
 	BuildArg     []string `group:"What to build" sep:"none" placeholder:"KEY=VALUE" help:"Build argument; KEY alone takes it from the environment."`
 	BuildContext []string `group:"What to build" sep:"none" placeholder:"NAME=PATH" help:"Named context: directory, URL, oci-layout://DIR or docker-image://REF."`
-	Platform     []string `group:"What to build" placeholder:"OS/ARCH" help:"Platforms to build, separated by commas."`
+	Platform     []string `group:"What to build" predictor:"platform" placeholder:"OS/ARCH" help:"Platforms to build, separated by commas."`
 	Label        []string `group:"What to build" sep:"none" placeholder:"KEY=VALUE" help:"Label of the image."`
 	Annotation   []string `group:"What to build" sep:"none" placeholder:"KEY=VALUE" help:"Annotation of the manifest; prefix index: for the index."`
 
@@ -50,7 +50,7 @@ type buildCmd struct {
 	Into   string   `group:"Output and compression" placeholder:"NAME" enum:",docker,podman,containerd" default:"" help:"Where --load goes: docker, podman or containerd (default: the first that answers)."`
 	Output []string `group:"Output and compression" short:"o" sep:"none" placeholder:"type=TYPE,KEY=VALUE" help:"Output: type=image, oci, docker, local or tar."`
 
-	Compression      string `group:"Output and compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9] or uncompressed (default ${compression})."`
+	Compression      string `group:"Output and compression" predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9] or uncompressed (default ${compression})."`
 	ForceCompression bool   `group:"Output and compression" help:"Compress base layers that way too."`
 
 	CacheFrom     []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to import: type=registry, local, gha, s3 or azblob."`
@@ -63,8 +63,8 @@ type buildCmd struct {
 	SBOM       string   `group:"Attestations" name:"sbom" placeholder:"true|generator=REF" help:"Attach an SBOM (short for --attest type=sbom)."`
 	Attest     []string `group:"Attestations" sep:"none" placeholder:"type=TYPE,…" help:"Attestation: type=provenance or type=sbom."`
 
-	MetadataFile string `group:"What is said" placeholder:"FILE" help:"Write what was built as JSON."`
-	Iidfile      string `group:"What is said" name:"iidfile" placeholder:"FILE" help:"Write the image ID."`
+	MetadataFile string `group:"What is said" predictor:"file" placeholder:"FILE" help:"Write what was built as JSON."`
+	Iidfile      string `group:"What is said" name:"iidfile" predictor:"file" placeholder:"FILE" help:"Write the image ID."`
 	Progress     string `group:"What is said" enum:"auto,tty,plain,rawjson,quiet" env:"BUILDKIT_PROGRESS" default:"auto" help:"Live view: auto, tty, plain, rawjson or quiet."`
 	Quiet        bool   `group:"What is said" short:"q" help:"Print only the image ID, as docker does; the digest is in --metadata-file."`
 	Format       string `group:"What is said" enum:"text,json" default:"text" help:"Summary as text on standard error or json on standard output."`

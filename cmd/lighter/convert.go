@@ -19,8 +19,8 @@ type convertCmd struct {
 	Source      string `arg:"" help:"Image to read: NAME in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME or containerd:NAME."`
 	Destination string `arg:"" help:"Where it goes, written the same way."`
 
-	Compression      string   `placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression})."`
-	AddCompression   []string `placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
+	Compression      string   `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression})."`
+	AddCompression   []string `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
 	ForceCompression bool     `help:"Make layers anew whose level nobody knows, too."`
 	Format           string   `enum:"text,json" default:"text" help:"Result as text on standard error or json on standard output."`
 	Quiet            bool     `short:"q" help:"Print only the digest."`

@@ -17,6 +17,7 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
 
 	"github.com/lighter-oci/lighter/internal/engine/process"
 	"github.com/lighter-oci/lighter/internal/term"
@@ -38,6 +39,8 @@ type cli struct {
 	Cache   cacheCmd   `cmd:"" help:"Show and clear the build cache."`
 	Engine  engineCmd  `cmd:"" help:"Show, stop or run the build engine."`
 	Version versionCmd `cmd:"" help:"Print version, encoders and engine."`
+
+	Completion completionCmd `cmd:"" help:"Print the completion for a shell."`
 
 	engineFlags
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
@@ -67,6 +70,7 @@ func run(args []string) int {
 	if err != nil {
 		panic(err) // a wrong struct tag
 	}
+	kongcompletion.Register(parser, predictors()) // answers a shell that asks, and ends
 	line, err := parser.Parse(args)
 	if err != nil {
 		out.Error(usageError{err})
