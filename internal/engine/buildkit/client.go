@@ -56,8 +56,6 @@ type Client struct {
 	bk   *client.Client
 	addr string
 	opt  Options
-	// dockerfile is the version of the engine's own Dockerfile frontend.
-	dockerfile string
 }
 
 var _ engine.Engine = (*Client)(nil)
@@ -84,12 +82,11 @@ func Connect(ctx context.Context, addr string, opt Options) (*Client, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, errors.New("no answer within 20 s"))
 	defer cancel()
-	info, err := bk.Info(ctx)
-	if err != nil {
+	if _, err := bk.Info(ctx); err != nil {
 		bk.Close()
 		return nil, unreachable(ctx, addr, err)
 	}
-	return &Client{bk: bk, addr: addr, opt: opt, dockerfile: info.BuildkitVersion.DockerfileVersion}, nil
+	return &Client{bk: bk, addr: addr, opt: opt}, nil
 }
 
 // quiet keeps what BuildKit's and containerd's libraries log for daemons off a

@@ -247,7 +247,8 @@ RUN --mount=type=cache,target=/cache --mount=type=bind,source=src,target=/src \
 	})
 
 	t.Run("standard input", func(t *testing.T) {
-		resp, _ := e.mustBuild(engine.Request{Context: "-", Stdin: strings.NewReader("FROM scratch\nCOPY <<x /in\nstdin\nx\n"), Outputs: image()})
+		// No Dockerfile on a disk, and a syntax line that is answered all the same.
+		resp, _ := e.mustBuild(engine.Request{Context: "-", Stdin: strings.NewReader("# syntax=docker/dockerfile:1\nFROM scratch\nCOPY <<x /in\nstdin\nx\n"), Outputs: image()})
 		if got := e.files(resp.Digest)["in"]; got != "stdin\n" {
 			t.Errorf("Dockerfile on stdin: %q", got)
 		}

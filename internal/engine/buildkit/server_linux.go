@@ -20,6 +20,7 @@ import (
 	"github.com/moby/buildkit/control"
 	"github.com/moby/buildkit/frontend"
 	dockerfile "github.com/moby/buildkit/frontend/dockerfile/builder"
+	dockerfileversion "github.com/moby/buildkit/frontend/dockerfile/version"
 	"github.com/moby/buildkit/frontend/gateway"
 	"github.com/moby/buildkit/frontend/gateway/forwarder"
 	"github.com/moby/buildkit/session"
@@ -189,12 +190,13 @@ func newController(cfg Config, sessions *session.Manager, w *layerWorker, hosts 
 			exporters[name] = layerCacheExporter(pool, resolve)
 		}
 	}
+	own := forwarder.NewGatewayForwarder(workers.Infos(), dockerfile.Build)
 	return control.NewController(control.Opt{
 		SessionManager:   sessions,
 		WorkerController: workers,
 		Frontends: map[string]frontend.Frontend{
-			"dockerfile.v0": forwarder.NewGatewayForwarder(workers.Infos(), dockerfile.Build),
-			"gateway.v0":    gw,
+			"dockerfile.v0": own,
+			"gateway.v0":    builtinSyntax{Frontend: gw, dockerfile: own, version: dockerfileversion.Version()},
 		},
 		ResolveCacheExporterFuncs: exporters,
 		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{

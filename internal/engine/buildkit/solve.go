@@ -49,7 +49,6 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 		return nil, err
 	}
 	defer finish.abort()
-	useBuiltinSyntax(req, opt, c.dockerfile)
 	// An internal build leaves no record in the engine's history, which would
 	// keep what the steps printed.
 	opt.Internal = len(secrets) > 0

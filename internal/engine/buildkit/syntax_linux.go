@@ -1,42 +1,36 @@
 package buildkit
 
 import (
-	"os"
+	"context"
 	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
-	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/frontend/dockerfile/parser"
-
-	"github.com/lighter-oci/lighter/internal/engine"
+	"github.com/moby/buildkit/executor"
+	"github.com/moby/buildkit/frontend"
+	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/solver/pb"
 )
 
-// useBuiltinSyntax spares a build the download of a Dockerfile frontend that the
+// builtinSyntax spares a build the download of a Dockerfile frontend that the
 // engine has inside: "# syntax=docker/dockerfile:1" asks for the newest 1.x, the
 // engine's own is one. It makes such a build work without a network, and
-// saves every other one a look at Docker Hub. A frontend that is newer than the
-// engine's, of another name, pinned by digest or asked for with
-// BUILDKIT_SYNTAX is fetched as ever.
-//
-// The frontend takes "cmdline" for the sign that somebody has followed the
-// directive already (frontend/dockerfile/builder/build.go).
-func useBuiltinSyntax(req engine.Request, opt client.SolveOpt, builtin string) {
-	if _, asked := req.BuildArgs["BUILDKIT_SYNTAX"]; asked {
-		return
+// saves every other one a look at Docker Hub, wherever the Dockerfile comes
+// from. A frontend that is newer than the engine's, of another name or pinned
+// by digest is fetched as in any BuildKit.
+type builtinSyntax struct {
+	frontend.Frontend // runs frontends from images
+	dockerfile        frontend.Frontend
+	version           string // of dockerfile
+}
+
+// Solve is asked by the built-in frontend when it finds a syntax line; the
+// options then hold "cmdline", with which that frontend looks for none again.
+func (b builtinSyntax) Solve(ctx context.Context, llb frontend.FrontendLLBBridge, exec executor.Executor, opt map[string]string, inputs map[string]*pb.Definition, sid string, sm *session.Manager) (*frontend.Result, error) {
+	if _, asked := opt["cmdline"]; asked && isBuiltin(opt[frontend.KeySource], b.version) {
+		return b.dockerfile.Solve(ctx, llb, exec, opt, inputs, sid, sm)
 	}
-	path := localDockerfilePath(req, opt)
-	if path == "" {
-		return
-	}
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return
-	}
-	ref, cmdline, _, ok := parser.DetectSyntax(data)
-	if ok && isBuiltin(ref, builtin) {
-		opt.FrontendAttrs["cmdline"] = cmdline
-	}
+	return b.Frontend.Solve(ctx, llb, exec, opt, inputs, sid, sm)
 }
 
 // isBuiltin tells whether the frontend inside an engine, of a version like
