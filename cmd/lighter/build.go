@@ -89,6 +89,9 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 			return err
 		}
 	}
+	if err := b.checkLogins(ctx, req); err != nil {
+		return err
+	}
 	opt := buildkit.Options{Credentials: credentials(), Progress: os.Stderr, ProgressMode: b.Progress}
 	if b.Quiet {
 		opt.ProgressMode = "quiet"
@@ -134,7 +137,10 @@ func (b *buildCmd) failed(ctx context.Context, out *term.Output, fold *report.Bu
 // checked prints what the linter found.
 func (b *buildCmd) checked(out *term.Output, resp *engine.Response) error {
 	text := strings.TrimSpace(resp.CheckReport)
-	if text == "" {
+	switch {
+	case b.Format == "json":
+		text = strings.TrimSpace(string(resp.CheckJSON))
+	case text == "":
 		text = "check complete, no warnings found"
 	}
 	fmt.Fprintln(out.Out, text)
@@ -163,6 +169,9 @@ func (b *buildCmd) request() (engine.Request, error) {
 		if !slices.Contains([]string{"network.host", "security.insecure", "device"}, a) && !strings.HasPrefix(a, "device=") {
 			return engine.Request{}, fmt.Errorf("--allow %q: want network.host, security.insecure or device", a)
 		}
+	}
+	if b.Format == "json" && slices.ContainsFunc(b.Output, func(o string) bool { return o == "-" || strings.Contains(o, "dest=-") }) {
+		return engine.Request{}, errors.New("--format json and -o - both want standard output: add dest=FILE")
 	}
 	if b.Into != "" && !b.Load {
 		return engine.Request{}, errors.New("--into says where --load goes: add --load")

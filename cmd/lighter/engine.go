@@ -30,6 +30,9 @@ const engineInProcess = "inprocess"
 
 // open connects to the engine that the flags name, starting it where it is ours.
 func (f *engineFlags) open(ctx context.Context, opt buildkit.Options) (*openEngine, error) {
+	if _, err := f.cacheLimit(); err != nil {
+		return nil, err
+	}
 	opt.Embedded = f.EngineAddr == "" || f.EngineAddr == engineInProcess
 	switch f.EngineAddr {
 	case "":
@@ -162,6 +165,18 @@ func (f *engineFlags) openInProcess(ctx context.Context, opt buildkit.Options) (
 	return e, nil
 }
 
+// cacheLimit is --cache-limit in bytes; 0 where it is not given.
+func (f *engineFlags) cacheLimit() (int64, error) {
+	if f.CacheLimit == "" {
+		return 0, nil
+	}
+	limit, err := units.FromHumanSize(f.CacheLimit)
+	if err != nil || limit <= 0 {
+		return 0, usageError{fmt.Errorf("--cache-limit %q: want a size such as 20GB", f.CacheLimit)}
+	}
+	return limit, nil
+}
+
 // server opens the embedded engine on a state directory whose lock is held.
 func (f *engineFlags) server(state, logLevel string) (*buildkit.Server, error) {
 	cfg := buildkit.Config{State: filepath.Join(state, "buildkit"), LogLevel: logLevel}
@@ -175,12 +190,9 @@ func (f *engineFlags) server(state, logLevel string) (*buildkit.Server, error) {
 		}
 		cfg.RegistryTimeout = d
 	}
-	if f.CacheLimit != "" {
-		limit, err := units.FromHumanSize(f.CacheLimit)
-		if err != nil || limit <= 0 {
-			return nil, usageError{fmt.Errorf("--cache-limit %q: want a size such as 20GB", f.CacheLimit)}
-		}
-		cfg.CacheLimit = limit
+	var err error
+	if cfg.CacheLimit, err = f.cacheLimit(); err != nil {
+		return nil, err
 	}
 	if err := buildkit.UseTempDir(cfg.State); err != nil {
 		return nil, err

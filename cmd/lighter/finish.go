@@ -62,17 +62,17 @@ func (b *buildCmd) print(out *term.Output, req engine.Request, resp *engine.Resp
 	if err := out.Report(rep); err != nil {
 		return err
 	}
-	if b.Quiet {
+	if b.Quiet && b.Format != "json" {
 		id := resp.ConfigDigest
 		if id == "" {
 			id = resp.Digest
 		}
 		if id != "" {
 			fmt.Fprintln(out.Out, id)
+			return nil
 		}
-		return nil
 	}
-	if len(req.Outputs) == 0 && len(b.Output) == 0 && len(req.CacheTo) == 0 && !out.Quiet {
+	if len(req.Outputs) == 0 && len(b.Output) == 0 && len(req.CacheTo) == 0 && b.Progress != "rawjson" && b.Format != "json" {
 		fmt.Fprintln(out.Err, "note: the result is in the build cache only; add --push, --load or -o to get it out")
 	}
 	return nil
@@ -114,9 +114,12 @@ func (b *buildCmd) prove(ctx context.Context, req engine.Request, resp *engine.R
 	var proofs []report.Proof
 	for _, o := range req.Outputs {
 		levelAsked := strings.Contains(b.Compression, ":") || o.Attrs["compression-level"] != ""
-		want, force, ok := asked(req, o)
-		if !ok || !isTrue(o.Attrs, "push") {
+		if !isTrue(o.Attrs, "push") {
 			continue
+		}
+		want, force, err := asked(req, o)
+		if err != nil {
+			return nil, err
 		}
 		for n := range strings.SplitSeq(o.Attrs["name"], ",") {
 			p, err := proveOne(ctx, client, n, want, force, levelAsked, o, resp)
@@ -129,21 +132,20 @@ func (b *buildCmd) prove(ctx context.Context, req engine.Request, resp *engine.R
 	return proofs, nil
 }
 
-// asked is what the layers of an output shall be; false where lighter does not
-// make them.
-func asked(req engine.Request, o engine.Output) (want codec.Compression, force, ok bool) {
+// asked is what the layers of an output shall be.
+func asked(req engine.Request, o engine.Output) (want codec.Compression, force bool, err error) {
 	want = req.Compression
-	if c := o.Attrs["compression"]; c != "" {
-		if level := o.Attrs["compression-level"]; level != "" {
-			c += ":" + level
-		}
-		parsed, err := codec.Parse(c)
-		if err != nil {
-			return want, false, false // estargz, which is BuildKit's own
-		}
-		want = parsed
+	name, level := o.Attrs["compression"], o.Attrs["compression-level"]
+	if name == "" && level != "" {
+		name = string(want.Codec)
 	}
-	return want, req.Force || isTrue(o.Attrs, "force-compression"), true
+	if name != "" {
+		if level != "" {
+			name += ":" + level
+		}
+		want, err = codec.Parse(name)
+	}
+	return want, req.Force || isTrue(o.Attrs, "force-compression"), err
 }
 
 func proveOne(ctx context.Context, client *registry.Client, name string, want codec.Compression, force, levelAsked bool, o engine.Output, resp *engine.Response) (report.Proof, error) {
@@ -244,6 +246,26 @@ func credentials() buildkit.Credentials {
 		user, password, token := cred.Reveal()
 		return buildkit.Credential{Username: user, Password: password, IdentityToken: token}, nil
 	}
+}
+
+// checkLogins looks up what a push will need: a configuration that cannot be
+// read, or a helper that is not there, is better told before the build.
+func (b *buildCmd) checkLogins(ctx context.Context, req engine.Request) error {
+	for _, o := range req.Outputs {
+		if !isTrue(o.Attrs, "push") {
+			continue
+		}
+		for n := range strings.SplitSeq(o.Attrs["name"], ",") {
+			ref, err := image.ParseReference(n)
+			if err != nil {
+				return usageError{err}
+			}
+			if _, err := (registry.Credentials{}).Lookup(ctx, ref.Name()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // stdoutFile is dest=-.

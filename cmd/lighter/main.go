@@ -14,11 +14,13 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
 
+	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/engine/process"
 	"github.com/lighter-oci/lighter/internal/term"
 )
@@ -73,16 +75,18 @@ func run(args []string) int {
 	kongcompletion.Register(parser, predictors()) // answers a shell that asks, and ends
 	line, err := parser.Parse(args)
 	if err != nil {
-		out.Error(usageError{err})
-		return exitUsage
+		err = usageError{err}
+	} else {
+		err = line.Run()
 	}
-	return exitCode(ctx, out, line.Run())
+	return exitCode(ctx, out, verb(parser.Model, args), err)
 }
 
 // exitCode prints the error and says what it amounts to.
-func exitCode(ctx context.Context, out *term.Output, err error) int {
+func exitCode(ctx context.Context, out *term.Output, verb string, err error) int {
 	var code codeError
 	var usage usageError
+	var request *engine.RequestError
 	switch {
 	case err == nil:
 		return exitDone
@@ -94,7 +98,11 @@ func exitCode(ctx context.Context, out *term.Output, err error) int {
 	case errors.Is(context.Cause(ctx), errInterrupted):
 		out.Error(errInterrupted)
 		return exitInterrupted
-	case errors.As(err, &usage):
+	case errors.As(err, &usage), errors.As(err, &request):
+		var hinted interface{ Hint() string }
+		if !errors.As(err, &hinted) {
+			err = helped{err, verb}
+		}
 		out.Error(err)
 		return exitUsage
 	}
@@ -107,14 +115,27 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// helped is a usage error with the help to look at.
+type helped struct {
+	error
+	verb string // "cache prune", "" for lighter itself
+}
+
+func (e helped) Unwrap() error { return e.error }
+
 // Hint is the next step.
-func (e usageError) Hint() string {
-	for _, arg := range os.Args[1:] {
-		if slices.Contains([]string{"build", "convert", "cache", "engine"}, arg) {
-			return "run `lighter " + arg + " --help`"
+func (e helped) Hint() string { return "run `lighter " + strings.TrimSpace(e.verb+" --help") + "`" }
+
+// verb is the command that args name, as far as they name one.
+func verb(app *kong.Application, args []string) string {
+	node, path := app.Node, []string{}
+	for _, arg := range args {
+		i := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Type == kong.CommandNode && n.Name == arg })
+		if i >= 0 {
+			node, path = node.Children[i], append(path, arg)
 		}
 	}
-	return "run `lighter --help`"
+	return strings.Join(path, " ")
 }
 
 // codeError ends the process with a code of its own; err may be nil where

@@ -22,6 +22,13 @@ type Engine interface {
 	Close() error
 }
 
+// RequestError is a request that makes no sense, whatever engine it is put to;
+// nothing was begun.
+type RequestError struct{ Err error }
+
+func (e *RequestError) Error() string { return e.Err.Error() }
+func (e *RequestError) Unwrap() error { return e.Err }
+
 // Sink receives the events of one build, in order, from one goroutine.
 type Sink func(event.Event)
 
@@ -97,6 +104,7 @@ type Response struct {
 	Warnings     []event.Warning // of the Dockerfile checks
 	CheckFailed  bool            // Check found an error
 	CheckReport  string          // what Check prints
+	CheckJSON    []byte          // the same for programs, as docker buildx build --call=check,format=json
 	Stages       []string        // of the Dockerfile, in its order; nil where it was not read here
 	BaseDiffIDs  []string        // layers that came with base images; nil where the engine does not say
 }

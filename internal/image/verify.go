@@ -148,7 +148,7 @@ func (v verifier) leftover(base bool) (why, flag string) {
 	case base:
 		return "it came with the base image", flagForce
 	case v.opts.BaseDiffIDs == nil:
-		return "it came with the base image, or an earlier build or push made it", flagForce
+		return "it came with the base image, or an earlier build, push or cache made it", flagForce
 	}
-	return "an earlier build or push made it and it was used again", flagForce
+	return "an earlier build or push made it, or a cache brought it, and it was used again", flagForce
 }

@@ -113,7 +113,7 @@ func TestMismatchString(t *testing.T) {
 	f.AddImage(t, amd64, l)
 	got := image.Verify(read(t, f), zstd3, image.VerifyOptions{BaseDiffIDs: []digest.Digest{}})
 	want := "linux/amd64 layer 1 (" + l.Descriptor.Digest.String()[:19] + ") is gzip, not zstd:3: " +
-		"an earlier build or push made it and it was used again; mend it with --force-compression"
+		"an earlier build or push made it, or a cache brought it, and it was used again; mend it with --force-compression"
 	if len(got) != 1 || got[0].String() != want {
 		t.Errorf("got  %v\nwant %s", got, want)
 	}

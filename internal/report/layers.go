@@ -164,9 +164,9 @@ func (r Report) LayerTable() Table {
 		{Name: "codec"},
 		{Name: "in", Right: true},
 		{Name: "out", Right: true},
-		{Name: "ratio", Right: true},
-		{Name: "MB/s", Right: true},
-		{Name: "", Shrink: true},
+		{Name: "ratio", Right: true, Optional: true},
+		{Name: "MB/s", Right: true, Optional: true},
+		{Name: ""},
 		{Name: "from", Shrink: true, Optional: true},
 	}}
 	for _, l := range r.Layers {

@@ -69,7 +69,7 @@ var schemes = []string{"unix", "tcp", "docker-container", "podman-container", "k
 func Connect(ctx context.Context, addr string, opt Options) (*Client, error) {
 	scheme, _, found := strings.Cut(addr, "://")
 	if !found || !slices.Contains(schemes, scheme) {
-		return nil, fmt.Errorf("engine address %q: want %s://…", addr, strings.Join(schemes, "://…, "))
+		return nil, &engine.RequestError{Err: fmt.Errorf("engine address %q: want %s://…", addr, strings.Join(schemes, "://…, "))}
 	}
 	quiet.Do(func() {
 		if logrus.GetLevel() == logrus.InfoLevel {

@@ -10,6 +10,8 @@ import (
 var (
 	// registrySubject is what an error of a registry is about.
 	registrySubject = regexp.MustCompile(`^(?:.*: )?failed to (push|resolve source metadata for) (\S+): (.*)$`)
+	// cacheSubject is a cache export that failed.
+	cacheSubject = regexp.MustCompile(`(?:^|: )error writing (?:layer|manifest|config) blob: (.*)$`)
 	// requestError is a request that got no answer. The URL in it says nothing
 	// to a user, and may carry a signature.
 	requestError = regexp.MustCompile(`(?:Get|Head|Put|Post|Patch) "https?://([^/"]+)[^"]*": (.*)$`)
@@ -18,9 +20,18 @@ var (
 	requestDenied = regexp.MustCompile(`(?i)\b401\b|unauthorized|no basic auth credentials|authorization failed|insufficient_scope|denied`)
 )
 
+// ownImages are images that BuildKit fetches for itself.
+var ownImages = []struct{ name, what, next string }{
+	{"docker.io/docker/dockerfile", "Dockerfile frontend", "the syntax line, or BUILDKIT_SYNTAX, asks for it; docker/dockerfile:1 is inside the engine"},
+	{"docker.io/docker/buildkit-syft-scanner", "SBOM generator", "name one that can be reached: --sbom=generator=REF"},
+}
+
 // registry explains a registry that cannot be asked, or says no. It reports
 // whether it did.
 func (e *BuildError) registry() bool {
+	if m := cacheSubject.FindStringSubmatch(e.What); m != nil {
+		return e.request("write the cache", "the registry", m[1])
+	}
 	m := registrySubject.FindStringSubmatch(e.What)
 	if m == nil {
 		return false
@@ -29,20 +40,31 @@ func (e *BuildError) registry() bool {
 	if m[1] != "push" {
 		subject = "base image " + m[2]
 	}
+	for _, own := range ownImages {
+		if m[1] != "push" && strings.HasPrefix(m[2], own.name) {
+			defer func() { e.Next = own.next }()
+			subject = own.what + " " + m[2]
+		}
+	}
 	if ref, err := reference.ParseNormalizedNamed(m[2]); err == nil {
 		host = reference.Domain(ref)
 	}
-	if s := requestStatus.FindStringSubmatch(m[3]); s != nil {
+	return e.request(subject, host, m[3])
+}
+
+// request explains what a registry, or the way to it, answered.
+func (e *BuildError) request(subject, host, said string) bool {
+	if s := requestStatus.FindStringSubmatch(said); s != nil {
 		e.What = subject + ": the registry answers " + s[2] + s[3] + s[4]
 		e.Next = statusHint(s[2], host)
 		return true
 	}
-	if requestDenied.MatchString(m[3]) {
-		e.What = subject + ": " + m[3]
+	if requestDenied.MatchString(said) {
+		e.What = subject + ": " + said
 		e.Next = loginHint(host)
 		return true
 	}
-	r := requestError.FindStringSubmatch(m[3])
+	r := requestError.FindStringSubmatch(said)
 	if r == nil {
 		return false
 	}

@@ -27,6 +27,12 @@ func TestExplainRegistry(t *testing.T) {
 			"push r.example/app:1: r.example: tls: failed to verify certificate: x509: certificate signed by unknown authority", "authority"},
 		{"failed to push me/app:1: push access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
 			"push me/app:1: push access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed", "docker login docker.io"},
+		{`failed to resolve source metadata for docker.io/docker/dockerfile:1-labs: failed to do request: Head "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host`,
+			"Dockerfile frontend docker.io/docker/dockerfile:1-labs: registry-1.docker.io: no such host", "docker/dockerfile:1 is inside"},
+		{`failed to resolve source metadata for docker.io/docker/buildkit-syft-scanner:stable-1: failed to do request: Head "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io: no such host`,
+			"SBOM generator docker.io/docker/buildkit-syft-scanner:stable-1: registry-1.docker.io: no such host", "--sbom=generator=REF"},
+		{`error writing layer blob: failed to do request: Head "http://127.0.0.1:1/v2/c/blobs/sha256:884a": dial tcp 127.0.0.1:1: connect: connection refused`,
+			"write the cache: 127.0.0.1:1: connection refused", "is the registry running"},
 		{`failed to push r.example/app:1: failed to do request: Put "` + upload + `": something new`,
 			"push r.example/app:1: r.example: something new", "try again"},
 	} {

@@ -84,6 +84,12 @@ func mainContext(req engine.Request, opt *client.SolveOpt, stdin tempFile) error
 		return nil
 	}
 	info, err := os.Stat(req.Context)
+	if scheme, _, ok := strings.Cut(req.Context, "://"); ok && errors.Is(err, os.ErrNotExist) {
+		return &hintError{
+			err:  fmt.Errorf("context %q: %s:// cannot be read", req.Context, scheme),
+			hint: "use a directory, a tar file, http(s):// or git://",
+		}
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		return &hintError{
 			err:  fmt.Errorf("context %q does not exist", req.Context),
@@ -175,6 +181,8 @@ func defaultDockerfile(dir string) string {
 func dockerfileAt(path string, opt *client.SolveOpt) error {
 	info, err := os.Stat(path)
 	switch {
+	case errors.Is(err, os.ErrNotExist) && path == "Dockerfile":
+		return &hintError{err: errors.New("no Dockerfile in this directory"), hint: "name it with -f FILE, or pipe it in with -f -"}
 	case errors.Is(err, os.ErrNotExist):
 		return &hintError{
 			err:  fmt.Errorf("no Dockerfile at %s", path),

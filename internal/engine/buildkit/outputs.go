@@ -42,6 +42,9 @@ func (o *outputs) export(req engine.Request, out engine.Output) (client.ExportEn
 	if entry.Attrs == nil {
 		entry.Attrs = map[string]string{}
 	}
+	if err := checkOutputKeys(out.Type, out.Attrs); err != nil {
+		return entry, err
+	}
 	switch out.Type {
 	case client.ExporterImage, client.ExporterOCI, client.ExporterDocker:
 		if err := setCompression(entry.Attrs, req.Compression, req.Force); err != nil {
@@ -52,10 +55,8 @@ func (o *outputs) export(req engine.Request, out engine.Output) (client.ExportEn
 		}
 		// The engine would say the same, but only after five seconds in which
 		// the client waits for a build that never starts.
-		if entry.Attrs[attrCompression] != "estargz" {
-			if _, _, err := parseLayerAttrs(entry.Attrs); err != nil {
-				return entry, fmt.Errorf("output type=%s: %w", out.Type, err)
-			}
+		if _, _, err := parseLayerAttrs(entry.Attrs); err != nil {
+			return entry, fmt.Errorf("output type=%s: %w", out.Type, err)
 		}
 	}
 	switch out.Type {
@@ -64,6 +65,12 @@ func (o *outputs) export(req engine.Request, out engine.Output) (client.ExportEn
 	case client.ExporterLocal:
 		if out.Dest == "" {
 			return entry, errors.New("output type=local needs dest=DIRECTORY")
+		}
+		if info, err := os.Stat(out.Dest); err == nil && !info.IsDir() {
+			return entry, &hintError{
+				err:  fmt.Errorf("output dest=%s is a file, and type=local writes a directory", out.Dest),
+				hint: "write -o type=tar,dest=FILE, or name a directory",
+			}
 		}
 		o.local(&entry, out.Dest)
 		return entry, nil

@@ -3,14 +3,17 @@ package buildkit
 import (
 	"context"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/platforms"
 	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/identity"
@@ -46,7 +49,7 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 	}
 	opt, finish, err := c.solveOpt(ctx, req, secrets)
 	if err != nil {
-		return nil, err
+		return nil, &engine.RequestError{Err: err}
 	}
 	defer finish.abort()
 	// An internal build leaves no record in the engine's history, which would
@@ -55,6 +58,11 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 	display, err := c.display()
 	if err != nil {
 		return nil, err
+	}
+	for _, e := range req.CacheFrom {
+		if noLocalCache(e) {
+			sink(event.Event{Time: time.Now(), Warning: &event.Warning{Short: "no cache in " + e.Attrs["src"] + ": the directory does not exist"}})
+		}
 	}
 	view := newEvents(sink, secrets)
 	var eg errgroup.Group
@@ -91,6 +99,9 @@ func (c *Client) solve(ctx context.Context, req engine.Request, opt client.Solve
 // build of the state too, and those then come out wrong.
 func (c *Client) checkPlatforms(names []string) error {
 	for _, p := range names {
+		if _, err := platforms.Parse(p); err != nil {
+			return &hintError{err: fmt.Errorf("--platform %q: it is none", p), hint: "write it as linux/amd64 or linux/arm/v7"}
+		}
 		if c.opt.Embedded && strings.HasPrefix(strings.ToLower(p), "windows") {
 			return &hintError{
 				err:  fmt.Errorf("--platform %s: the embedded engine builds for Linux", p),
@@ -154,6 +165,11 @@ func frontendAttrs(req engine.Request, attrs map[string]string) error {
 	set("cgroup-parent", req.CgroupParent)
 	for k, v := range req.BuildArgs {
 		attrs["build-arg:"+k] = v
+	}
+	if v := req.BuildArgs["SOURCE_DATE_EPOCH"]; v != "" {
+		if _, err := strconv.ParseInt(v, 10, 64); err != nil {
+			return fmt.Errorf("SOURCE_DATE_EPOCH=%s: want seconds since 1970", v)
+		}
 	}
 	for k, v := range req.Labels {
 		attrs["label:"+k] = v
@@ -273,6 +289,9 @@ func repository(scopes []string) string {
 // build's compression unless it says otherwise, so that layers are shared.
 func caches(req engine.Request, opt *client.SolveOpt) error {
 	for _, e := range req.CacheFrom {
+		if noLocalCache(e) {
+			continue // and Build says so; BuildKit would make the directory
+		}
 		opt.CacheImports = append(opt.CacheImports, client.CacheOptionsEntry{Type: e.Type, Attrs: maps.Clone(e.Attrs)})
 	}
 	for _, e := range req.CacheTo {
@@ -288,6 +307,16 @@ func caches(req engine.Request, opt *client.SolveOpt) error {
 		opt.CacheExports = append(opt.CacheExports, client.CacheOptionsEntry{Type: e.Type, Attrs: attrs})
 	}
 	return nil
+}
+
+// noLocalCache tells a cache in a directory that does not exist: a first build,
+// or a misspelt path.
+func noLocalCache(e engine.Entry) bool {
+	if e.Type != "local" {
+		return false
+	}
+	_, err := os.Stat(e.Attrs["src"])
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // setCompression writes what the engine reads, unless the attributes already
@@ -324,6 +353,7 @@ func (c *Client) check(ctx context.Context, opt client.SolveOpt, statuses chan *
 	}
 	out := &engine.Response{
 		CheckReport: string(res["result.txt"]),
+		CheckJSON:   res["result.json"],
 		CheckFailed: string(res["result.statuscode"]) != "" && string(res["result.statuscode"]) != "0",
 	}
 	return out, nil

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,6 +69,7 @@ const detectTimeout = 15 * time.Second
 // each of these places failed, without the kind's name.
 type finder struct {
 	kind string
+	env  string // the variable that names its address
 	find func(context.Context, Options) (Target, error)
 }
 
@@ -79,17 +81,20 @@ type finder struct {
 //	podman      $CONTAINER_HOST; or the podman command
 //	containerd  $CONTAINERD_ADDRESS; or /run/containerd/containerd.sock
 //
-// A place that was named is the only one where that kind is looked for: nobody
-// who set DOCKER_HOST wants the image in another Docker. The error lists what
-// was tried and has a Hint() string with the next step.
+// Where the environment names places, nothing is looked for elsewhere, unless
+// want says so: nobody who set DOCKER_HOST wants the image in podman. The error lists what was tried and has a Hint() string with the next step.
 func Detect(ctx context.Context, want string, opts Options) (Target, error) {
 	if opts.Getenv == nil {
 		opts.Getenv = os.Getenv
 	}
 	var failed []string
 	known := false
-	for _, f := range []finder{{"docker", findDocker}, {"podman", findPodman}, {"containerd", findContainerd}} {
-		if want != "" && want != f.kind {
+	finders := []finder{
+		{"docker", "DOCKER_HOST", findDocker}, {"podman", "CONTAINER_HOST", findPodman}, {"containerd", "CONTAINERD_ADDRESS", findContainerd},
+	}
+	named := slices.ContainsFunc(finders, func(f finder) bool { return opts.Getenv(f.env) != "" })
+	for _, f := range finders {
+		if want != "" && want != f.kind || want == "" && named && opts.Getenv(f.env) == "" {
 			continue
 		}
 		known = true

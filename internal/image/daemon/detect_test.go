@@ -63,10 +63,13 @@ func TestDetectNone(t *testing.T) {
 	_, err := Detect(context.Background(), "", Options{Getenv: env})
 	want := "no Docker, podman or containerd answers: " +
 		"docker: unix://" + dir + "/d.sock: dial unix " + dir + "/d.sock: connect: no such file or directory; " +
-		"podman: no podman command in PATH; " +
 		"containerd: " + dir + "/listed: dial unix " + dir + "/listed: connect: connection refused"
 	if err == nil || err.Error() != want || !strings.Contains(hint(err), "DOCKER_HOST") {
 		t.Errorf("error\n%v\nwant\n%s\nhint %q", err, want, hint(err))
+	}
+
+	if _, err = Detect(context.Background(), "podman", Options{Getenv: env}); err == nil || !strings.Contains(err.Error(), "no podman command in PATH") {
+		t.Errorf("podman, which is not named but asked for: %v", err)
 	}
 
 	_, err = Detect(context.Background(), "docker", Options{Getenv: env})
