@@ -22,7 +22,7 @@ type convertCmd struct {
 	Compression      string   `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression})."`
 	AddCompression   []string `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
 	ForceCompression bool     `help:"Make layers anew whose level nobody knows, too."`
-	Format           string   `enum:"text,json" default:"text" help:"Result as text on standard error or json on standard output."`
+	Format           string   `enum:"text,json" default:"text" help:"json: the result on standard output, too, for programs."`
 	Quiet            bool     `short:"q" help:"Print only the digest."`
 }
 
@@ -103,7 +103,7 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	defer dst.discard()
 	pool := codec.NewPool(0)
 	defer pool.Close()
-	view := out.NewTransfer(c.Quiet || out.JSON)
+	view := out.NewTransfer(c.Quiet)
 	defer view.Close()
 	started := time.Now()
 	got, err := copyImage(ctx, src, dst, image.CopyOptions{
@@ -113,7 +113,7 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	if err != nil {
 		return fmt.Errorf("convert %s: %w", from.Short(), err)
 	}
-	if c.Quiet {
+	if c.Quiet && !out.JSON {
 		fmt.Fprintln(out.Out, got.Root.Digest)
 	}
 	return out.Conversion(conversion(from, to, got, time.Since(started)))

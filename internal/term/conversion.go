@@ -7,10 +7,13 @@ import (
 	"github.com/lighter-oci/lighter/internal/report"
 )
 
-// Conversion says what became of an image: on Err, or as JSON on Out.
+// Conversion says what became of an image: on Err, and as JSON on Out where that
+// is asked for.
 func (o *Output) Conversion(c report.Conversion) error {
 	if o.JSON {
-		return o.json(c)
+		if err := o.json(c); err != nil {
+			return err
+		}
 	}
 	if o.Quiet {
 		return nil

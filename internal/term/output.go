@@ -27,8 +27,8 @@ type Output struct {
 	Err io.Writer
 
 	Color bool // Err takes ANSI colours
-	JSON  bool // Report writes JSON to Out
-	Quiet bool // Report says only what is wrong
+	JSON  bool // Report writes JSON to Out, too
+	Quiet bool // Report says only what is wrong on Err
 
 	Width    int // columns of Err; 0 is 80
 	OutWidth int // columns of Out; 0 is unlimited, for files and pipes
@@ -69,19 +69,18 @@ func columns(f *os.File) int {
 	return w
 }
 
-// Report says what happened: the summary on Err, or JSON on Out. What is wrong
-// with a pushed image is said on Err in either case.
+// Report says what happened: the summary on Err, and JSON on Out where that is
+// asked for. What is wrong with a pushed image is always said.
 func (o *Output) Report(r report.Report) error {
 	s := screen{width: o.width(), color: o.Color}
-	switch {
-	case o.JSON:
+	if o.JSON {
 		if err := o.json(r); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}
+	}
+	if o.Quiet {
 		s.problems(r)
-	case o.Quiet:
-		s.problems(r)
-	default:
+	} else {
 		s.summary(r)
 	}
 	_, err := io.WriteString(o.Err, s.String())
