@@ -170,9 +170,6 @@ func (b *buildCmd) request() (engine.Request, error) {
 			return engine.Request{}, fmt.Errorf("--allow %q: want network.host, security.insecure or device", a)
 		}
 	}
-	if b.Format == "json" && slices.ContainsFunc(b.Output, func(o string) bool { return o == "-" || strings.Contains(o, "dest=-") }) {
-		return engine.Request{}, errors.New("--format json and -o - both want standard output: add dest=FILE")
-	}
 	if b.Into != "" && !b.Load {
 		return engine.Request{}, errors.New("--into says where --load goes: add --load")
 	}
@@ -192,7 +189,47 @@ func (b *buildCmd) request() (engine.Request, error) {
 			return req, err
 		}
 	}
-	return req, nil
+	return req, b.checkPlaces(req)
+}
+
+// checkPlaces refuses two things that would be written to one place.
+func (b *buildCmd) checkPlaces(req engine.Request) error {
+	taken := map[string]string{}
+	take := func(place, by string) error {
+		if place == "" {
+			return nil
+		}
+		if place != "-" {
+			if abs, err := filepath.Abs(place); err == nil {
+				place = abs
+			}
+		}
+		if other, ok := taken[place]; ok {
+			if place == "-" {
+				place = "standard output"
+			}
+			return fmt.Errorf("%s and %s would both be written to %s", other, by, place)
+		}
+		taken[place] = by
+		return nil
+	}
+	if b.Format == "json" {
+		taken["-"] = "--format json"
+	}
+	image := false
+	for _, o := range req.Outputs {
+		if err := take(o.Dest, "-o type="+o.Type); err != nil {
+			return err
+		}
+		image = image || o.Type != "local" && o.Type != "tar"
+	}
+	if b.Iidfile != "" && !image && !req.Check {
+		return errors.New("--iidfile: no output of this build makes an image, so there is no ID to write")
+	}
+	if err := take(b.MetadataFile, "--metadata-file"); err != nil {
+		return err
+	}
+	return take(b.Iidfile, "--iidfile")
 }
 
 // writeFiles writes --metadata-file and --iidfile.
@@ -242,8 +279,27 @@ func (e *fileError) Hint() string {
 	return "the build itself succeeded: mend that and run the same command, which takes it from cache"
 }
 
-// writeFile replaces path whole or not at all.
+// writeFile replaces path whole or not at all. Where it is a link, what that
+// points to is replaced; a pipe or a device is written to.
 func writeFile(path string, data []byte) error {
+	for range 40 { // as many links as the kernel follows
+		target, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
+	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(data)
+		return errors.Join(err, f.Close())
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {
 		return err

@@ -67,12 +67,20 @@ func keyValues(flag string, in []string) (map[string]string, error) {
 func fields(flag, s string) (map[string]string, error) {
 	parts, err := csvvalue.Fields(s, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%s %q: %w", flag, s, err)
+		// Not quoted: it may hold a token or an access key.
+		return nil, fmt.Errorf("%s: %w: want KEY=VALUE, with commas between", flag, err)
 	}
 	out := map[string]string{}
 	for _, p := range parts {
-		key, value, _ := strings.Cut(p, "=")
-		out[strings.ToLower(strings.TrimSpace(key))] = value
+		key, value, ok := strings.Cut(p, "=")
+		key = strings.ToLower(strings.TrimSpace(key))
+		if !ok {
+			return nil, fmt.Errorf("%s: %.40q is no KEY=VALUE; a value with commas is quoted as in 'name=x,\"name=a,b\"'", flag, p)
+		}
+		if _, twice := out[key]; twice {
+			return nil, fmt.Errorf("%s: %s is there twice", flag, key)
+		}
+		out[key] = value
 	}
 	return out, nil
 }
@@ -311,6 +319,17 @@ func (b *buildCmd) nameOutput(req *engine.Request, o *engine.Output) error {
 	}
 	if isTrue(o.Attrs, "push") && o.Attrs["name"] == "" {
 		return errors.New("a push needs a name: add -t REGISTRY/NAME:TAG")
+	}
+	if o.Attrs["name"] == "" {
+		return nil
+	}
+	for n := range strings.SplitSeq(o.Attrs["name"], ",") {
+		if n == "*" { // whatever the frontend names it
+			continue
+		}
+		if _, err := reference.ParseNormalizedNamed(n); err != nil {
+			return fmt.Errorf("-o name=%q: %w", n, err)
+		}
 	}
 	return nil
 }

@@ -68,8 +68,8 @@ func (b *buildCmd) print(out *term.Output, req engine.Request, resp *engine.Resp
 			id = resp.Digest
 		}
 		if id != "" {
-			fmt.Fprintln(out.Out, id)
-			return nil
+			_, err := fmt.Fprintln(out.Out, id)
+			return err
 		}
 	}
 	if len(req.Outputs) == 0 && len(b.Output) == 0 && len(req.CacheTo) == 0 && b.Progress != "rawjson" && b.Format != "json" {

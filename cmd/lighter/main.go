@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 	kongcompletion "github.com/jotaen/kong-completion"
@@ -154,7 +155,7 @@ func (e codeError) Error() string {
 
 var errInterrupted error = interruptedError{}
 
-// interruptedError is Ctrl-C, or SIGTERM.
+// interruptedError is Ctrl-C, SIGTERM, or a terminal that was closed.
 type interruptedError struct{}
 
 func (interruptedError) Error() string { return "interrupted" }
@@ -164,21 +165,34 @@ func (interruptedError) Hint() string {
 	return "the same command goes on from what is cached"
 }
 
-// interruptible gives a context that the first Ctrl-C or SIGTERM cancels; the
-// second one ends the process as if nothing had caught it.
+// once is how long signals count as one: timeout(1) sends each to the process
+// and to its group.
+const once = time.Second
+
+// interruptible gives a context that the first Ctrl-C, SIGTERM or SIGHUP cancels;
+// another one, a second later, ends the process as if nothing had caught it.
 func interruptible() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	sig := make(chan os.Signal, 1)
-	signal.Notify(sig, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(sig, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a write to a closed pipe is an error, and what was begun is cleaned up
+	ended := make(chan struct{})
 	go func() {
-		if _, ok := <-sig; ok {
-			signal.Stop(sig)
+		select {
+		case <-sig:
 			cancel(errInterrupted)
+		case <-ended:
+			return
+		}
+		select {
+		case <-time.After(once):
+			signal.Stop(sig)
+		case <-ended:
 		}
 	}()
 	return ctx, func() {
 		signal.Stop(sig)
-		close(sig)
+		close(ended)
 		cancel(nil)
 	}
 }

@@ -132,7 +132,7 @@ func (v verifier) check(m *Manifest, l *Layer) (Mismatch, bool) {
 		return mm, false
 	}
 	switch {
-	case base && !v.opts.ForceBase:
+	case base && !v.opts.ForceBase && l.Claimed == l.Codec: // one that lies breaks clients, whoever made it
 		mm.Note = true
 		mm.Why, mm.Flag = "it came with the base image and was kept", flagForce
 	case v.opts.ForceBase && mm.Flag == flagForce:

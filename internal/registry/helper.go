@@ -16,6 +16,10 @@ import (
 
 const helperPrefix = "docker-credential-"
 
+// helperTime is how long a helper is waited for: one may ask a person to unlock
+// a key ring.
+const helperTime = 2 * time.Minute
+
 // helperPatience is how long a helper that ignores being told to end is waited
 // for. Some start daemons that keep its output open.
 const helperPatience = time.Second
@@ -23,11 +27,15 @@ const helperPatience = time.Second
 // askHelper runs docker-credential-NAME get. A helper that knows nothing about
 // the key answers the zero value.
 func askHelper(ctx context.Context, name, key string) (types.AuthConfig, error) {
-	run := &helperRun{ctx: ctx, name: helperPrefix + name}
+	limited, cancel := context.WithTimeout(ctx, helperTime)
+	defer cancel()
+	run := &helperRun{ctx: limited, name: helperPrefix + name}
 	creds, err := client.Get(run.program, key)
 	switch {
 	case ctx.Err() != nil:
 		return types.AuthConfig{}, ctx.Err()
+	case limited.Err() != nil:
+		return types.AuthConfig{}, fmt.Errorf("credential helper %s has not answered for %s", run.name, helperTime)
 	case err != nil && credentials.IsErrCredentialsNotFound(err):
 		return types.AuthConfig{}, nil
 	case errors.Is(run.err, exec.ErrNotFound):
@@ -57,8 +65,29 @@ func (h *helperRun) program(args ...string) client.Program {
 }
 
 func (h *helperRun) Output() ([]byte, error) {
-	h.out, h.err = h.cmd.Output()
+	out := &bounded{left: helperOutput}
+	h.cmd.Stdout = out
+	h.err = h.cmd.Run()
+	h.out = out.b
 	return h.out, h.err
+}
+
+// helperOutput bounds what a helper says, in bytes; a credential is a few
+// kilobytes where it is a long token.
+const helperOutput = 1 << 20
+
+// bounded takes so many bytes and refuses more.
+type bounded struct {
+	b    []byte
+	left int
+}
+
+func (w *bounded) Write(p []byte) (int, error) {
+	if len(p) > w.left {
+		return 0, errors.New("too long an answer")
+	}
+	w.b, w.left = append(w.b, p...), w.left-len(p)
+	return len(p), nil
 }
 
 func (h *helperRun) Input(in io.Reader) { h.cmd.Stdin = in }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -94,6 +95,9 @@ func Connect(ctx context.Context, addr string, opt Options) (*Client, error) {
 var quiet sync.Once
 
 func unreachable(ctx context.Context, addr string, err error) error {
+	if u, perr := url.Parse(addr); perr == nil {
+		addr = u.Redacted()
+	}
 	if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
 		err = cause
 	}
@@ -103,11 +107,17 @@ func unreachable(ctx context.Context, addr string, err error) error {
 	}
 }
 
+// answerTooLarge is in what grpc-go says of an error with more details than a
+// header may have: the source of a broken Dockerfile is one of them.
+const answerTooLarge = "COMPRESSION_ERROR"
+
 // gone tells an engine that ended during a build from one that refuses
 // something: it does not answer any more. Another one may answer at the same
 // address by now, so that the broken connection counts too.
 func (c *Client) gone(err error) bool {
-	if strings.Contains(err.Error(), "error reading from server") { // grpc-go, when the connection ends
+	// grpc-go says so when the connection ends, also over an answer that is too
+	// large for it.
+	if s := err.Error(); strings.Contains(s, "error reading from server") && !strings.Contains(s, answerTooLarge) {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)

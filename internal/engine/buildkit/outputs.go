@@ -1,12 +1,14 @@
 package buildkit
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -72,10 +74,9 @@ func (o *outputs) export(req engine.Request, out engine.Output) (client.ExportEn
 				hint: "write -o type=tar,dest=FILE, or name a directory",
 			}
 		}
-		o.local(&entry, out.Dest)
-		return entry, nil
+		return entry, o.local(&entry, out.Dest)
 	case client.ExporterOCI, client.ExporterDocker:
-		if entry.Attrs["tar"] == "false" {
+		if asTar, err := strconv.ParseBool(cmp.Or(entry.Attrs["tar"], "true")); err == nil && !asTar {
 			if out.Dest == "" {
 				return entry, fmt.Errorf("output type=%s,tar=false needs dest=DIRECTORY", out.Type)
 			}
@@ -98,14 +99,18 @@ func (o *outputs) export(req engine.Request, out engine.Output) (client.ExportEn
 
 // local receives a tree of files. One that shall replace what is in its
 // destination, file by file, has to be received there.
-func (o *outputs) local(entry *client.ExportEntry, dest string) {
+func (o *outputs) local(entry *client.ExportEntry, dest string) error {
 	entry.OutputDir = dest
 	if entry.Attrs["mode"] == string(client.LocalExporterModeDelete) {
-		return
+		return nil
 	}
 	dir := newPendingDir(dest)
+	if err := dir.try(); err != nil {
+		return fmt.Errorf("output dest=%s: %w", dest, err)
+	}
 	entry.OutputDir = dir.stage
 	o.pending = append(o.pending, dir)
+	return nil
 }
 
 // file opens the destination of a type that writes one stream.

@@ -19,7 +19,11 @@ type pendingFile struct {
 }
 
 // createPending opens a file that commit will call dest.
+// Where dest is a symbolic link, what it points to is replaced.
 func createPending(dest string) (*pendingFile, error) {
+	if target, err := filepath.EvalSymlinks(dest); err == nil {
+		dest = target
+	}
 	dir, name := filepath.Split(dest)
 	if dir == "" {
 		dir = "."

@@ -35,6 +35,26 @@ func newPendingDir(dest string) *pendingDir {
 	return p
 }
 
+// try finds out whether anything can be received, before a build is waited for.
+func (p *pendingDir) try() error {
+	if err := os.MkdirAll(filepath.Dir(p.stage), 0o755); err != nil {
+		return bare(err)
+	}
+	if err := os.Mkdir(p.stage, 0o700); err != nil {
+		return bare(err)
+	}
+	return os.Remove(p.stage)
+}
+
+// bare is the reason of a file error, without a path that nobody chose.
+func bare(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
 // commit moves what was received to its place. As in BuildKit's own way, what
 // is in the destination already stays unless it has the same name.
 func (p *pendingDir) commit() error {

@@ -2,10 +2,14 @@ package buildkit
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"maps"
+	"net/url"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/moby/buildkit/client"
 
@@ -51,20 +55,72 @@ func newRedactor(secrets map[string][]byte) *redactor {
 
 // readSecrets reads every secret once: a pipe has its value only once, and the
 // engine and the redactor must see the same.
-func readSecrets(secrets []engine.Secret) (map[string][]byte, error) {
+//
+// A pipe that nobody writes to is waited for until ctx ends.
+func readSecrets(ctx context.Context, secrets []engine.Secret) (map[string][]byte, error) {
 	out := map[string][]byte{}
 	for _, s := range secrets {
 		if s.Env != "" {
 			out[s.ID] = []byte(os.Getenv(s.Env))
 			continue
 		}
-		value, err := readSecret(s.File)
+		value, err := until(ctx, func() ([]byte, error) { return readSecret(s.File) })
 		if err != nil {
 			return nil, fmt.Errorf("secret %s: %w", s.ID, err)
 		}
 		out[s.ID] = value
 	}
 	return out, nil
+}
+
+// hiddenValues are the values that nobody may see: the secrets, and passwords
+// in the URLs of contexts.
+func hiddenValues(req engine.Request, secrets map[string][]byte) map[string][]byte {
+	hidden := maps.Clone(secrets)
+	for name, context := range req.NamedContexts {
+		hidePassword(hidden, "context "+name, context)
+	}
+	hidePassword(hidden, "context", req.Context)
+	return hidden
+}
+
+// hidePassword adds the password in a URL, as it is written there and as it is
+// meant.
+func hidePassword(hidden map[string][]byte, name, address string) {
+	_, rest, ok := strings.Cut(address, "://")
+	login, _, ok2 := strings.Cut(rest, "@")
+	if !ok || !ok2 || strings.Contains(login, "/") {
+		return
+	}
+	user, password, ok := strings.Cut(login, ":")
+	if !ok {
+		password = user // a token alone
+	}
+	hidden[name] = []byte(password)
+	if plain, err := url.PathUnescape(password); err == nil && plain != password {
+		hidden[name+" "] = []byte(plain)
+	}
+}
+
+// until is what f answers, or why ctx ended before. An f that is stuck in the
+// kernel, opening a pipe, stays there until the process ends.
+func until[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		value, err := f()
+		done <- answer{value, err}
+	}()
+	select {
+	case a := <-done:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
 }
 
 func readSecret(path string) ([]byte, error) {

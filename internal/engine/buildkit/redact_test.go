@@ -14,7 +14,7 @@ import (
 // nothing else is lost.
 func TestRedactor(t *testing.T) {
 	t.Setenv("TOKEN", "swordfish\nsecond line")
-	secrets, err := readSecrets([]engine.Secret{{ID: "t", Env: "TOKEN"}})
+	secrets, err := readSecrets(t.Context(), []engine.Secret{{ID: "t", Env: "TOKEN"}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func (c *Client) Build(ctx context.Context, req engine.Request, sink engine.Sink
 }
 
 func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink) (*engine.Response, error) {
-	secrets, err := readSecrets(req.Secrets)
+	secrets, err := readSecrets(ctx, req.Secrets)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,8 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 	defer finish.abort()
 	// An internal build leaves no record in the engine's history, which would
 	// keep what the steps printed.
-	opt.Internal = len(secrets) > 0
+	hidden := hiddenValues(req, secrets)
+	opt.Internal = len(hidden) > 0
 	display, err := c.display()
 	if err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 			sink(event.Event{Time: time.Now(), Warning: &event.Warning{Short: "no cache in " + e.Attrs["src"] + ": the directory does not exist"}})
 		}
 	}
-	view := newEvents(sink, secrets)
+	view := newEvents(sink, hidden)
 	var eg errgroup.Group
 	statuses := make(chan *client.SolveStatus, 16)
 	eg.Go(func() error { return view.follow(ctx, statuses, display) })
@@ -111,6 +112,10 @@ func (c *Client) checkPlatforms(names []string) error {
 	}
 	return nil
 }
+
+// lastSecond is the end of the year 9999, where RFC 3339 ends, and with it the
+// times in JSON.
+const lastSecond = 253402300799
 
 // networkHost is the entitlement that --network host needs.
 const networkHost = "network.host"
@@ -161,14 +166,14 @@ func frontendAttrs(req engine.Request, attrs map[string]string) error {
 		}
 	}
 	set("target", req.Target)
-	set("platform", strings.Join(req.Platforms, ","))
+	set("platform", strings.Join(distinct(req.Platforms), ","))
 	set("cgroup-parent", req.CgroupParent)
 	for k, v := range req.BuildArgs {
 		attrs["build-arg:"+k] = v
 	}
 	if v := req.BuildArgs["SOURCE_DATE_EPOCH"]; v != "" {
-		if _, err := strconv.ParseInt(v, 10, 64); err != nil {
-			return fmt.Errorf("SOURCE_DATE_EPOCH=%s: want seconds since 1970", v)
+		if sec, err := strconv.ParseInt(v, 10, 64); err != nil || sec < 0 || sec > lastSecond {
+			return fmt.Errorf("SOURCE_DATE_EPOCH=%s: want seconds since 1970, up to the year 9999", v)
 		}
 	}
 	for k, v := range req.Labels {
@@ -202,6 +207,17 @@ func frontendAttrs(req engine.Request, attrs map[string]string) error {
 	set("add-hosts", hosts)
 	set("ulimit", strings.Join(req.Ulimits, ","))
 	return nil
+}
+
+// distinct is a list with each thing once, in its order.
+func distinct(list []string) []string {
+	var out []string
+	for _, s := range list {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // addHosts turns "name:ip" and "name=ip" into the CSV that the frontend reads.

@@ -144,6 +144,11 @@ func (c *child) lastLines() string {
 	if err != nil {
 		return ""
 	}
+	// What the engine itself says of its end is all there is to say.
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	if last, ok := strings.CutPrefix(lines[len(lines)-1], "lighter: "); ok {
+		return oneLine(last)
+	}
 	return oneLine(string(b))
 }
 
