@@ -40,7 +40,9 @@ func (r *Repository) mount(from string) []string {
 	return append(r.push(), "repository:"+from+":"+transport.PullScope)
 }
 
-func (r *Repository) delete() []string { return []string{r.remote.Scope("delete,pull")} }
+// delete is for uploads, too: distribution wants it of whoever gives one up. It
+// has a token of its own, so that one who may not loses nothing else.
+func (r *Repository) delete() []string { return []string{r.remote.Scope("pull,push,delete")} }
 
 // url is that of a path below the repository. Where a registry was found to
 // speak plain HTTP, the scheme is changed on the way.

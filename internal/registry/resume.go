@@ -90,7 +90,7 @@ func (u *upload) restart(cause error) error {
 		return u.lost(cause)
 	}
 	if refused(cause) != http.StatusNotFound {
-		u.repo.cancel(u.ctx, u.repo.push(), u.session)
+		u.repo.cancel(u.ctx, u.session)
 	}
 	if err := u.begin(); err != nil {
 		return u.explain(err)

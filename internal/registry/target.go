@@ -126,7 +126,7 @@ func (r *Repository) Mount(ctx context.Context, desc ocispec.Descriptor, from im
 		return true, nil
 	}
 	if session, err := follow(resp); err == nil {
-		r.cancel(ctx, access, session)
+		r.cancel(ctx, session)
 	}
 	return false, nil
 }
@@ -136,10 +136,10 @@ const cancelPatience = 5 * time.Second
 
 // cancel lets the registry forget an upload, cancelled ctx or not. Where that
 // fails, the registry forgets it by itself some day.
-func (r *Repository) cancel(ctx context.Context, access []string, session *url.URL) {
+func (r *Repository) cancel(ctx context.Context, session *url.URL) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelPatience)
 	defer stop()
-	resp, err := r.do(ctx, request{access: access, method: http.MethodDelete, url: session.String(), what: r.ref.Name()},
+	resp, err := r.do(ctx, request{access: r.delete(), method: http.MethodDelete, url: session.String(), what: r.ref.Name()},
 		http.StatusNoContent, http.StatusOK, http.StatusAccepted)
 	if err == nil {
 		drain(resp)

@@ -128,7 +128,7 @@ func (u *upload) Abort() {
 	if u.done != nil {
 		<-u.done
 	}
-	u.repo.cancel(u.ctx, u.repo.push(), u.session)
+	u.repo.cancel(u.ctx, u.session)
 	u.release()
 }
 
