@@ -112,6 +112,9 @@ func New(opts Options) *Client {
 		MaxIdleConnsPerHost:   opts.Concurrency,
 		IdleConnTimeout:       90 * time.Second,
 		ForceAttemptHTTP2:     true,
+		// All requests of a host share a connection, and what replaces a stalled
+		// one must not take the same dead one.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: opts.Idle, PingTimeout: 15 * time.Second},
 		// Blobs are what their digest says, not what a header says they unpack to.
 		DisableCompression: true,
 	}

@@ -144,13 +144,14 @@ func (e *Error) unwritten(answer *transport.Error) bool {
 	if len(answer.Errors) > 0 {
 		code, message = answer.Errors[0].Code, strings.ToLower(answer.Errors[0].Message)
 	}
+	manifest := answer.Request.Method == http.MethodPut && strings.Contains(answer.Request.URL.Path, "/manifests/")
 	switch status := answer.StatusCode; {
 	case transientStatus(status):
 		return false
 	case code == transport.ManifestBlobUnknownErrorCode, code == transport.BlobUnknownErrorCode && status == http.StatusBadRequest:
 		e.Reason = "it names a blob or manifest that the registry does not have"
 		e.Next = "push again; the registry may have cleaned up in between"
-	case strings.Contains(message, "immutable"), status == http.StatusPreconditionFailed, status == http.StatusConflict:
+	case manifest && (strings.Contains(message, "immutable") || status == http.StatusPreconditionFailed || status == http.StatusConflict):
 		e.Reason = "the tag is taken and may not be moved"
 		e.Next = "push by another tag, or let the repository's settings allow it"
 	case code == transport.NameUnknownErrorCode:

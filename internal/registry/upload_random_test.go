@@ -56,7 +56,7 @@ func (s *schedule) strike(w http.ResponseWriter, r *http.Request, size int64) bo
 		registrytest.After(r, at, func() { registrytest.Reset(w) })
 		return false
 	case 7:
-		registrytest.After(r, at, func() { time.Sleep(300 * time.Millisecond) })
+		registrytest.After(r, at, func() { time.Sleep(250 * time.Millisecond) })
 		return false
 	case 8, 9: // it takes effect and nobody hears
 		r.Header.Set("X-Lose", "1")
@@ -103,8 +103,8 @@ func TestRandomUploadFaults(t *testing.T) {
 			g.Go(func() error {
 				random := rand.New(rand.NewPCG(seed, i))
 				name := fmt.Sprintf("run%d%v", i, sessions)
-				plan := &schedule{random: random, left: random.IntN(10)}
-				desc, content := blob(seed+i, []int{0, 1000, 70_000, 300_000, 2 << 20}[random.IntN(5)])
+				plan := &schedule{random: random, left: random.IntN(18)}
+				desc, content := blob(seed+i, []int{0, 1000, 70_000, 300_000, 1 << 20}[random.IntN(5)])
 				r, _ := repository(t, client(t, registry.Options{Idle: 200 * time.Millisecond, PatchSize: []int64{0, 200_000}[random.IntN(2)]}), proxy.Ref(name))
 				schedules.Store(name, plan)
 				err := imagetest.Upload(t.Context(), r, desc, content)
@@ -134,9 +134,8 @@ func TestRandomUploadFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Measured: over 190 where nothing else runs.
 	t.Logf("%d arrived, %d failed", done, failed)
-	if done < 150 {
+	if done < 100 {
 		t.Errorf("seed %d: only %d of 200 arrived", seed, done)
 	}
 }
