@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -36,7 +37,9 @@ type Options struct {
 	// RootCAs are the authorities trusted; nil are the system's.
 	RootCAs *x509.CertPool
 	// Concurrency is how many requests one host gets at a time; 0 is 8. A body
-	// counts until it is closed.
+	// counts until it is closed. Uploads have as many places of their own, each
+	// held from Upload to Commit or Abort: whoever copies within one host, with
+	// a download open, never waits for itself.
 	Concurrency int
 	// Attempts bounds how often a request is sent; 0 is 5. A download that makes
 	// progress starts counting anew.
@@ -47,6 +50,14 @@ type Options struct {
 	// Idle is how long a body may bring nothing before it is asked for again
 	// from where it stands; 0 is 30 s.
 	Idle time.Duration
+	// Keep is how many bytes of each upload are held to be sent again; 0 is 16
+	// MiB. All uploads to one host together hold Concurrency times that, and a
+	// MiB each on the way.
+	Keep int64
+	// PatchSize ends a blob's PATCH after so many bytes and begins another; 0 is
+	// one PATCH a blob. What a PATCH brought is safe once it is answered, also
+	// in registries that cannot go on inside of one.
+	PatchSize int64
 	// UserAgent is "lighter" where it is empty.
 	UserAgent string
 }
@@ -74,6 +85,12 @@ func New(opts Options) *Client {
 	}
 	set(&opts.Concurrency, 8)
 	set(&opts.Attempts, 5)
+	if opts.Keep <= 0 {
+		opts.Keep = 16 << 20
+	}
+	if opts.PatchSize <= 0 {
+		opts.PatchSize = math.MaxInt64
+	}
 	if opts.Backoff <= 0 {
 		opts.Backoff = 250 * time.Millisecond
 	}
@@ -95,6 +112,9 @@ func New(opts Options) *Client {
 		MaxIdleConnsPerHost:   opts.Concurrency,
 		IdleConnTimeout:       90 * time.Second,
 		ForceAttemptHTTP2:     true,
+		// All requests of a host share a connection, and what replaces a stalled
+		// one must not take the same dead one.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: opts.Idle, PingTimeout: 15 * time.Second},
 		// Blobs are what their digest says, not what a header says they unpack to.
 		DisableCompression: true,
 	}
@@ -113,8 +133,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Repository answers the repository that ref lies in, as a Source whose
-// references are tags and digests. It connects to nothing yet.
+// Repository answers the repository that ref lies in, as a Source and Target
+// whose names are tags and digests. It connects to nothing yet.
 func (c *Client) Repository(ref image.Reference) (*Repository, error) {
 	ref.Tag, ref.Digest = "", ""
 	parsed, err := image.ParseReference(ref.String())
@@ -133,7 +153,7 @@ func (c *Client) Repository(ref image.Reference) (*Repository, error) {
 	defer c.mu.Unlock()
 	r := c.repositories[parsed.Name()]
 	if r == nil {
-		r = &Repository{client: c, ref: parsed, remote: host.Repo(parsed.Repository), connecting: make(chan struct{}, 1)}
+		r = &Repository{client: c, ref: parsed, remote: host.Repo(parsed.Repository), connecting: make(chan struct{}, 1), connections: map[string]*http.Client{}}
 		c.repositories[parsed.Name()] = r
 	}
 	return r, nil
@@ -182,12 +202,24 @@ func (c wire) RoundTrip(req *http.Request) (*http.Response, error) {
 	return c.verifying.RoundTrip(req)
 }
 
-// connect performs the handshake with a registry for one repository.
-func (c *Client) connect(ctx context.Context, remote name.Repository, cred Credential) (*http.Client, error) {
+// connect performs the handshake with a registry for what scopes say.
+func (c *Client) connect(ctx context.Context, host name.Registry, cred Credential, scopes []string) (*http.Client, error) {
 	base := transport.NewUserAgent(&retrying{next: wire{c}, attempts: c.opts.Attempts, backoff: c.opts.Backoff}, c.opts.UserAgent)
-	rt, err := transport.NewWithContext(ctx, remote.Registry, cred.authenticator(), base, []string{remote.Scope(transport.PullScope)})
+	rt, err := transport.NewWithContext(ctx, host, cred.authenticator(), base, scopes)
 	if err != nil {
 		return nil, err
 	}
-	return &http.Client{Transport: rt}, nil
+	return &http.Client{Transport: rt, CheckRedirect: sameMethod}, nil
+}
+
+// sameMethod follows redirects as net/http does, but not those that would make
+// a GET of a request that writes: its answer would be taken for a success.
+func sameMethod(req *http.Request, via []*http.Request) error {
+	switch {
+	case len(via) >= 10:
+		return errors.New("stopped after 10 redirects")
+	case req.Method != via[0].Method:
+		return http.ErrUseLastResponse
+	}
+	return nil
 }

@@ -95,10 +95,6 @@ func explain(host, what string, cred Credential, attempts int, err error) error 
 // answered explains a response. What the registry says is quoted in one line.
 func (e *Error) answered(cred Credential, attempts int, answer *transport.Error) {
 	e.Status = answer.StatusCode
-	says := ""
-	if len(answer.Errors) > 0 {
-		says = oneLine(strings.TrimSpace(string(answer.Errors[0].Code) + " " + answer.Errors[0].Message))
-	}
 	switch status := answer.StatusCode; {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.Reason = "access denied; no credential for " + e.Host + " was found"
@@ -106,6 +102,7 @@ func (e *Error) answered(cred Credential, attempts int, answer *transport.Error)
 			e.Reason = fmt.Sprintf("access denied to the %s", cred)
 		}
 		e.Next = fmt.Sprintf("run `docker login %s`, or check the name and what the account may do", e.Host)
+	case e.unwritten(answer):
 	case status == http.StatusNotFound:
 		e.causes = append(e.causes, image.ErrNotFound)
 		e.Reason = "not found"
@@ -122,9 +119,57 @@ func (e *Error) answered(cred Credential, attempts int, answer *transport.Error)
 	default:
 		e.Reason = fmt.Sprintf("the registry answers with status %d", status)
 	}
-	if says != "" {
-		e.Reason += " (it says: " + says + ")"
+	if said := says(answer); said != "" {
+		e.Reason += " (it says: " + said + ")"
 	}
+}
+
+// says quotes a registry in one line.
+func says(answer *transport.Error) string {
+	if len(answer.Errors) == 0 {
+		return ""
+	}
+	return oneLine(strings.TrimSpace(string(answer.Errors[0].Code) + " " + answer.Errors[0].Message))
+}
+
+// unwritten explains what only those hear who write, and tells whether it did.
+func (e *Error) unwritten(answer *transport.Error) bool {
+	if answer.Request == nil || answer.Request.Method == http.MethodGet || answer.Request.Method == http.MethodHead {
+		return false
+	}
+	var (
+		code    transport.ErrorCode
+		message string
+	)
+	if len(answer.Errors) > 0 {
+		code, message = answer.Errors[0].Code, strings.ToLower(answer.Errors[0].Message)
+	}
+	manifest := answer.Request.Method == http.MethodPut && strings.Contains(answer.Request.URL.Path, "/manifests/")
+	switch status := answer.StatusCode; {
+	case transientStatus(status):
+		return false
+	case code == transport.ManifestBlobUnknownErrorCode, code == transport.BlobUnknownErrorCode && status == http.StatusBadRequest:
+		e.Reason = "it names a blob or manifest that the registry does not have"
+		e.Next = "push again; the registry may have cleaned up in between"
+	case manifest && (strings.Contains(message, "immutable") || status == http.StatusPreconditionFailed || status == http.StatusConflict):
+		e.Reason = "the tag is taken and may not be moved"
+		e.Next = "push by another tag, or let the repository's settings allow it"
+	case code == transport.NameUnknownErrorCode:
+		e.Reason = "the registry has no such repository"
+		e.Next = "create the repository first, or check the name"
+	case status == http.StatusRequestEntityTooLarge, code == transport.SizeInvalidErrorCode:
+		e.Reason = fmt.Sprintf("it is bigger than the registry, or a proxy in front of it, takes (status %d)", status)
+		e.Next = "raise the limit there, or make the layers smaller"
+	case status == http.StatusMethodNotAllowed, code == transport.UnsupportedErrorCode:
+		e.Reason = fmt.Sprintf("the registry does not allow that (status %d)", status)
+		e.Next = "the registry's settings may allow it"
+	case code == transport.ManifestInvalidErrorCode:
+		e.Reason = "the registry refuses the manifest"
+		e.Next = "it may not know a media type in it: gzip layers are known to all"
+	default:
+		return false
+	}
+	return true
 }
 
 func isTimeout(err error) bool {

@@ -8,9 +8,9 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -23,15 +23,16 @@ var acceptManifests = strings.Join([]string{
 	ocispec.MediaTypeImageIndex, ocispec.MediaTypeImageManifest, image.DockerIndex, image.DockerManifest, "*/*;q=0.1",
 }, ", ")
 
-// Repository is one repository of a registry. It implements image.Source.
+// Repository is one repository of a registry. It implements image.Source and
+// image.Target.
 type Repository struct {
 	client *Client
 	ref    image.Reference // host and repository only
 	remote name.Repository
 
-	connecting chan struct{} // held while the fields below are set
-	http       *http.Client  // nil until connected
-	cred       Credential
+	connecting  chan struct{}              // held while the fields below are used
+	connections map[string]*http.Client    // by the scopes that they have asked for
+	cred        atomic.Pointer[Credential] // nil before the first handshake
 }
 
 // Resolve implements image.Source for tags and digests; Data holds the content.
@@ -134,29 +135,15 @@ func (r *Repository) FetchRange(ctx context.Context, desc ocispec.Descriptor, of
 // error: a 2xx, or a 416. The body holds the request's place in the host's
 // limit until it is closed. what names the thing in messages.
 func (r *Repository) get(ctx context.Context, what, path string, header http.Header) (*http.Response, error) {
-	hc, err := r.connected(ctx, what)
-	if err != nil {
-		return nil, err
-	}
 	release, err := r.client.acquire(ctx, r.ref.Host)
 	if err != nil {
 		return nil, err
 	}
-	url := "https://" + r.remote.RegistryStr() + "/v2/" + r.ref.Repository + path
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		release()
-		return nil, err
-	}
-	req.Header = header
-	resp, err := hc.Do(req)
+	resp, err := r.do(ctx, request{access: r.pull(), method: http.MethodGet, url: r.url(path), what: what, header: header},
+		http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
 	if err == nil {
-		err = transport.CheckError(resp, http.StatusOK, http.StatusPartialContent, http.StatusRequestedRangeNotSatisfiable)
-		if err == nil {
-			resp.Body = &placed{resp.Body, release}
-			return resp, nil
-		}
-		_ = resp.Body.Close()
+		resp.Body = &placed{resp.Body, release}
+		return resp, nil
 	}
 	release()
 	if ctx.Err() != nil {
@@ -165,40 +152,12 @@ func (r *Repository) get(ctx context.Context, what, path string, header http.Hea
 	return nil, r.explain(what, err)
 }
 
-// connected performs the handshake once; a failed one is tried again by the
-// next caller. Callers that wait can be cancelled.
-func (r *Repository) connected(ctx context.Context, what string) (*http.Client, error) {
-	select {
-	case r.connecting <- struct{}{}:
-		defer func() { <-r.connecting }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if r.http != nil {
-		return r.http, nil
-	}
-	cred, err := r.client.opts.Credentials.Lookup(ctx, r.ref.Name())
-	if err != nil {
-		return nil, err
-	}
-	r.cred = cred
-	hc, err := r.client.connect(ctx, r.remote, cred)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	if err != nil {
-		return nil, explain(r.ref.Host, what, cred, r.client.opts.Attempts, err)
-	}
-	r.http = hc
-	return hc, nil
-}
-
-// explain is for errors after the handshake, when r.cred no longer changes.
 func (r *Repository) explain(what string, err error) error {
-	return explain(r.ref.Host, what, r.cred, r.client.opts.Attempts, err)
+	var cred Credential
+	if c := r.cred.Load(); c != nil {
+		cred = *c
+	}
+	return explain(r.ref.Host, what, cred, r.client.opts.Attempts, err)
 }
 
 // placed is a body that gives its place in a limit back when it is closed.

@@ -20,8 +20,12 @@ const maxRetryAfter = time.Minute
 // maxBackoff is the longest wait of our own.
 const maxBackoff = 10 * time.Second
 
-// retrying sends GET and HEAD requests again that failed for a reason that
-// passes: 429, 5xx, a connection that broke before the response.
+// retrying sends requests again that failed for a reason that passes: 429, 5xx,
+// a connection that broke before the response. It does so with GET and HEAD, and
+// with what idempotent has marked.
+//
+// Below the layers that answer a challenge by sending a request again, it is
+// also where every sending gets a body of its own, from GetBody.
 type retrying struct {
 	next     http.RoundTripper
 	attempts int
@@ -31,12 +35,15 @@ type retrying struct {
 // RoundTrip implements http.RoundTripper. The last answer is the caller's,
 // whatever it is.
 func (r *retrying) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.Method != http.MethodGet && req.Method != http.MethodHead {
-		return r.next.RoundTrip(req)
-	}
+	_, marked := req.Header[idempotencyKey]
+	once := req.Method != http.MethodGet && req.Method != http.MethodHead && !marked
 	for attempt := 1; ; attempt++ {
-		resp, err := r.next.RoundTrip(req)
-		if attempt == r.attempts || req.Context().Err() != nil {
+		fresh, err := withBody(req)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := r.next.RoundTrip(fresh)
+		if once || attempt == r.attempts || req.Context().Err() != nil {
 			return resp, err
 		}
 		wait := backoff(r.backoff, attempt)
@@ -63,6 +70,24 @@ func (r *retrying) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 	}
+}
+
+// idempotencyKey marks a request that may be sent more than once; without a
+// value it is not sent itself. net/http's transport has the same rule.
+const idempotencyKey = "X-Idempotency-Key"
+
+// withBody is req with a body that nobody has read from.
+func withBody(req *http.Request) (*http.Request, error) {
+	if req.GetBody == nil {
+		return req, nil
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	fresh := req.WithContext(req.Context())
+	fresh.Body = body
+	return fresh, nil
 }
 
 // backoff is how long to wait after the given attempt, 1 being the first:
@@ -116,6 +141,7 @@ func transient(err error) bool {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, net.ErrClosed), // by net/http, which has seen the other side go
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNABORTED):
 		return true
 	case errors.As(err, &dns):

@@ -1,6 +1,7 @@
 package registrytest
 
 import (
+	"bufio"
 	"io"
 	"log"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -25,6 +27,8 @@ type Faulty struct {
 	fault    Fault
 	rewrite  func(*http.Response) error
 	requests []string
+	received int64     // bytes of request bodies
+	sessions *sessions // nil where the registry's own are passed on
 }
 
 // NewFaulty starts a proxy without faults in front of s, until the test ends.
@@ -47,23 +51,36 @@ func NewFaulty(t testing.TB, s *Server) *Faulty {
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			f.mu.Lock()
-			rewrite := f.rewrite
+			rewrite, sessions := f.rewrite, f.sessions
 			f.mu.Unlock()
+			if sessions != nil {
+				sessions.keep(resp)
+			}
 			if rewrite == nil {
 				return nil
 			}
 			return rewrite(resp)
 		},
 	}
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w := &takeable{ResponseWriter: rw}
 		f.mu.Lock()
 		f.requests = append(f.requests, r.Method+" "+r.URL.Path)
-		fault := f.fault
+		fault, sessions := f.fault, f.sessions
 		f.mu.Unlock()
-		if fault == nil || !fault(w, r) {
+		if r.Body != http.NoBody {
+			r.Body = &counted{r.Body, f}
+		}
+		switch {
+		case fault != nil && fault(w, r):
+		case sessions != nil:
+			sessions.serve(proxy, w, r)
+		default:
 			proxy.ServeHTTP(w, r)
 		}
 	}))
+	srv.Config.ErrorLog = proxy.ErrorLog // of faults that take a connection away
+	srv.Start()
 	t.Cleanup(func() {
 		srv.CloseClientConnections()
 		srv.Close()
@@ -80,7 +97,7 @@ func (f *Faulty) Ref(name string) string { return f.Addr + "/" + name }
 func (f *Faulty) Set(fault Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.fault, f.requests = fault, nil
+	f.fault, f.requests, f.received = fault, nil, 0
 }
 
 // Rewrite installs a change of the registry's responses; nil takes it away.
@@ -106,6 +123,81 @@ func (f *Faulty) Count(method, part string) int {
 		}
 	}
 	return n
+}
+
+// Received answers how many bytes of request bodies came in since the last Set.
+func (f *Faulty) Received() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.received
+}
+
+// counted is a request's body that the proxy counts.
+type counted struct {
+	io.ReadCloser
+	f *Faulty
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.f.mu.Lock()
+	defer c.f.mu.Unlock()
+	c.f.received += int64(n)
+	return n, err
+}
+
+// After strikes a request when n bytes of its body have been passed on.
+func After(r *http.Request, n int64, fault func()) {
+	r.Body = &struckBody{r.Body, n, fault}
+}
+
+type struckBody struct {
+	io.ReadCloser
+	left  int64
+	fault func()
+}
+
+func (b *struckBody) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		b.fault()
+		return 0, io.ErrUnexpectedEOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
+// takeable is a response whose connection a fault may take away while the proxy
+// is at work on it.
+type takeable struct {
+	http.ResponseWriter
+	gone atomic.Bool
+}
+
+func (w *takeable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	w.gone.Store(err == nil)
+	return conn, buffered, err
+}
+
+func (w *takeable) WriteHeader(status int) {
+	if !w.gone.Load() {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (w *takeable) Write(p []byte) (int, error) {
+	if w.gone.Load() {
+		return 0, http.ErrHijacked
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+func (w *takeable) FlushError() error {
+	if w.gone.Load() {
+		return http.ErrHijacked
+	}
+	return http.NewResponseController(w.ResponseWriter).Flush()
 }
 
 // Reset closes the connection of a request with a TCP reset, as a load

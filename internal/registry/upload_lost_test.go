@@ -1,0 +1,213 @@
+package registry_test
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/image/imagetest"
+	"github.com/lighter-oci/lighter/internal/registry"
+	"github.com/lighter-oci/lighter/internal/registry/registrytest"
+)
+
+// A PUT whose answer gets lost is asked about and not sent again.
+func TestLostAnswer(t *testing.T) {
+	y := newYard(t, registrytest.Options{})
+	for _, size := range []int{1000, 1 << 20} {
+		for _, cut := range []bool{true, false} {
+			var w http.ResponseWriter
+			y.proxy.Set(func(rw http.ResponseWriter, r *http.Request) bool {
+				if r.Method == http.MethodPut {
+					w = rw
+				}
+				return false
+			})
+			y.proxy.Rewrite(func(resp *http.Response) error {
+				if resp.Request.Method != http.MethodPut || resp.StatusCode != http.StatusCreated {
+					return nil
+				}
+				if cut {
+					registrytest.Reset(w)
+				}
+				return errors.New("the registry's answer is not passed on")
+			})
+			r := y.repository(t, registry.Options{})
+			desc, content := blob(rand.Uint64(), size)
+			if err := imagetest.Upload(t.Context(), r, desc, content); err != nil {
+				t.Errorf("%d bytes: %v", size, err)
+			}
+			if put, head := y.proxy.Count("PUT", ""), y.proxy.Count("HEAD", ""); put != 1 || head != 1 {
+				t.Errorf("%d bytes: %d PUT, %d HEAD", size, put, head)
+			}
+			y.proxy.Rewrite(nil)
+			arrived(t, r, desc, content)
+		}
+	}
+}
+
+// A registry that cannot go on in the middle of a PATCH, as Debian's, gets the
+// blob once more from here, or else the caller hears that it has to.
+func TestLostUpload(t *testing.T) {
+	y := newYard(t, registrytest.Options{})
+	cut := func(n int64) registrytest.Fault {
+		var struck atomic.Bool
+		return func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodPatch && struck.CompareAndSwap(false, true) {
+				registrytest.After(r, n, func() { registrytest.Reset(w) })
+			}
+			return false
+		}
+	}
+	r := y.repository(t, registry.Options{})
+	desc, content := blob(1, 3<<20)
+	y.proxy.Set(cut(2 << 20))
+	if err := imagetest.Upload(t.Context(), r, desc, content); err != nil {
+		t.Error(err)
+	}
+	if n := y.proxy.Count("POST", ""); n != 2 {
+		t.Errorf("%d sessions, want 2", n)
+	}
+	arrived(t, r, desc, content)
+
+	desc, content = blob(2, 30<<20)
+	y.proxy.Set(cut(25 << 20))
+	lost(t, y.repository(t, registry.Options{}), desc, content)
+
+	// The same in many PATCHes loses only a blob whose PATCH arrived in part.
+	y.proxy.Set(on("PATCH", 3, "/uploads/", status(502)))
+	r = y.repository(t, registry.Options{PatchSize: 4 << 20})
+	if err := imagetest.Upload(t.Context(), r, desc, content); err != nil {
+		t.Error(err)
+	}
+	if post, patch := y.proxy.Count("POST", ""), y.proxy.Count("PATCH", ""); post != 1 || patch != 8+3 {
+		t.Errorf("%d POST, %d PATCH", post, patch)
+	}
+	arrived(t, r, desc, content)
+}
+
+func lost(t *testing.T, r *registry.Repository, desc ocispec.Descriptor, content []byte) {
+	t.Helper()
+	err := imagetest.Upload(t.Context(), r, desc, content)
+	if !errors.Is(err, registry.ErrUploadLost) || strings.Contains(err.Error(), "_state") {
+		t.Errorf("%v, want ErrUploadLost", err)
+	}
+	expect(t, err, "lost the upload", "from its start")
+	invisible(t, r, desc)
+}
+
+// What a registry says about an upload is compared with what was sent.
+func TestUploadLies(t *testing.T) {
+	y := newYard(t, registrytest.Options{})
+	y.proxy.KeepSessions()
+	cut := func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPatch {
+			registrytest.After(r, 25<<20, func() { registrytest.Reset(w) })
+		}
+		return false
+	}
+	desc, content := blob(1, 30<<20)
+	for label, lie := range map[string]func(*http.Response){
+		"nothing left": func(resp *http.Response) { resp.Header.Set("Range", "0-0") },
+		"less":         func(resp *http.Response) { resp.Header.Set("Range", "0-99") },
+		"more":         func(resp *http.Response) { resp.Header.Set("Range", "0-99999999") },
+		"no range":     func(resp *http.Response) { resp.Header.Del("Range") },
+		"404":          func(resp *http.Response) { resp.StatusCode = 404 },
+		"416":          func(resp *http.Response) { resp.StatusCode = 416 },
+	} {
+		t.Run(label, func(t *testing.T) {
+			y.proxy.Set(cut)
+			y.proxy.Rewrite(func(resp *http.Response) error {
+				if resp.Request.Method == http.MethodGet && strings.Contains(resp.Request.URL.Path, "/uploads/") {
+					lie(resp)
+				}
+				return nil
+			})
+			lost(t, y.repository(t, registry.Options{}), desc, content)
+			y.proxy.Rewrite(nil)
+		})
+	}
+	// Bytes that change on the way.
+	r := y.repository(t, registry.Options{})
+	y.proxy.Set(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPatch {
+			r.Body = flipped{r.Body}
+		}
+		return false
+	})
+	lost(t, r, desc, content)
+
+	y.proxy.Set(nil)
+	y.proxy.Rewrite(func(resp *http.Response) error {
+		resp.Header.Set("Docker-Content-Digest", digest.FromString("x").String())
+		return nil
+	})
+	if err := imagetest.Upload(t.Context(), r, desc, content); !errors.Is(err, image.ErrCorrupt) {
+		t.Errorf("another digest: %v, want ErrCorrupt", err)
+	}
+}
+
+// flipped changes a bit of every read.
+type flipped struct{ io.ReadCloser }
+
+func (f flipped) Read(p []byte) (int, error) {
+	n, err := f.ReadCloser.Read(p)
+	if n > 0 {
+		p[n/2] ^= 1
+	}
+	return n, err
+}
+
+// An upload of which nothing is accepted is taken up again; one whose writer
+// thinks is none.
+func TestStalledUpload(t *testing.T) {
+	y := newYard(t, registrytest.Options{})
+	y.proxy.KeepSessions()
+	const idle = 150 * time.Millisecond
+	for _, method := range []string{"PATCH", "PUT"} {
+		r := y.repository(t, registry.Options{Idle: idle})
+		desc, content := blob(1, 20<<20)
+		var struck atomic.Int64
+		y.proxy.Set(func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.Method == method && struck.Add(1) <= 2 {
+				if method == "PUT" {
+					time.Sleep(5 * idle) // longer than anybody waits, and then nothing
+					panic(http.ErrAbortHandler)
+				}
+				registrytest.After(r, 2<<20, func() { time.Sleep(2 * idle) })
+			}
+			return false
+		})
+		if err := imagetest.Upload(t.Context(), r, desc, content); err != nil {
+			t.Fatalf("%s: %v", method, err)
+		}
+		arrived(t, r, desc, content)
+	}
+	y.proxy.Set(nil)
+	r := y.repository(t, registry.Options{Idle: idle})
+	desc, content := blob(2, 1<<20)
+	u, err := r.Upload(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for half := range 2 {
+		if _, err := u.Write(content[half<<19 : (half+1)<<19]); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * idle)
+	}
+	if err := u.Commit(t.Context(), desc); err != nil {
+		t.Error(err)
+	}
+	if n := y.proxy.Count("PATCH", ""); n != 1 {
+		t.Errorf("%d PATCH for a writer that thinks", n)
+	}
+}
