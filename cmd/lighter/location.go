@@ -68,6 +68,20 @@ type writable struct {
 func (p *places) target(l image.Location) (*writable, error) {
 	nothing := &writable{finish: func() error { return nil }, discard: func() {}}
 	switch l.Transport {
+	case image.InRegistry:
+		ref, err := image.ParseReference(l.Ref)
+		if err != nil {
+			return nil, err
+		}
+		if ref.Tag == "" {
+			return nil, usageError{fmt.Errorf("%s: a destination is named by a tag, not by a digest", l)}
+		}
+		repo, err := p.registry.Repository(ref)
+		if err != nil {
+			return nil, err
+		}
+		nothing.Target, nothing.names = repo, []string{ref.Tag}
+		return nothing, nil
 	case image.InLayout:
 		layout, err := image.CreateLayout(l.Path)
 		if err != nil {

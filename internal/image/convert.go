@@ -80,7 +80,10 @@ func (c *copier) upload(ctx context.Context, desc ocispec.Descriptor, fill func(
 	if err := fill(up); err != nil {
 		return desc, err
 	}
-	return up.Commit(ctx, desc)
+	if desc.Digest == "" {
+		desc.Digest, desc.Size = up.Written()
+	}
+	return desc, up.Commit(ctx, desc)
 }
 
 // how names everything that the bytes of a converted blob depend on.

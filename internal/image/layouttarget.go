@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -139,31 +140,55 @@ func (u *layoutUpload) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (u *layoutUpload) Commit(ctx context.Context, desc ocispec.Descriptor) (ocispec.Descriptor, error) {
+func (u *layoutUpload) Written() (digest.Digest, int64) {
+	return digest.NewDigest(digest.SHA256, u.hash), u.n
+}
+
+func (u *layoutUpload) Commit(ctx context.Context, desc ocispec.Descriptor) error {
 	if u.f == nil {
-		return desc, errUploadOver
+		return errUploadOver
 	}
 	defer u.Abort()
-	got := digest.NewDigest(digest.SHA256, u.hash)
-	if desc.Digest != "" && (desc.Digest != got || desc.Size != u.n) {
-		return desc, fmt.Errorf("%w: %s of %d bytes has the content of %s, %d bytes", ErrCorrupt, desc.Digest, desc.Size, got, u.n)
-	}
-	desc.Digest, desc.Size = got, u.n
-	if err := ctx.Err(); err != nil {
-		return desc, err
-	}
 	name, err := u.t.blob(desc)
+	if err != nil {
+		return err
+	}
+	if err := u.check(desc); err != nil {
+		return err
+	}
+	if err := errors.Join(ctx.Err(), u.ctx.Err()); err != nil {
+		return err
+	}
+	err = errors.Join(u.f.Chmod(0o644), u.f.Sync(), u.f.Close())
 	if err == nil {
-		err = errors.Join(u.f.Chmod(0o644), u.f.Sync(), u.f.Close())
+		err = os.MkdirAll(filepath.Dir(name), 0o755)
 	}
 	if err == nil {
 		err = os.Rename(u.f.Name(), name)
 	}
 	if err != nil {
-		return desc, fmt.Errorf("OCI layout %s: %w", u.t.dir, err)
+		return fmt.Errorf("OCI layout %s: %w", u.t.dir, err)
 	}
 	u.f = nil
-	return desc, nil
+	return nil
+}
+
+// check holds what was written against what it shall be called.
+func (u *layoutUpload) check(desc ocispec.Descriptor) error {
+	got, n := u.Written()
+	if algorithm := desc.Digest.Algorithm(); algorithm != digest.SHA256 {
+		if _, err := u.f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		var err error
+		if got, err = algorithm.FromReader(u.f); err != nil {
+			return err
+		}
+	}
+	if desc.Digest != got || desc.Size != n {
+		return fmt.Errorf("%w: %s of %d bytes has the content of %s, %d bytes", ErrCorrupt, desc.Digest, desc.Size, got, n)
+	}
+	return nil
 }
 
 func (u *layoutUpload) Abort() {
@@ -177,6 +202,9 @@ func (u *layoutUpload) Abort() {
 
 // PutManifest implements Target.
 func (t *LayoutTarget) PutManifest(ctx context.Context, desc ocispec.Descriptor, b []byte) error {
+	if err := CheckContent(desc, b); err != nil {
+		return fmt.Errorf("OCI layout %s: %w", t.dir, err)
+	}
 	if has, err := t.Has(ctx, desc); err != nil || has {
 		return err
 	}
@@ -188,13 +216,15 @@ func (t *LayoutTarget) PutManifest(ctx context.Context, desc ocispec.Descriptor,
 	if _, err := up.Write(b); err != nil {
 		return err
 	}
-	_, err = up.Commit(ctx, desc)
-	return err
+	return up.Commit(ctx, desc)
 }
 
 // Tag implements Target: the entry of that name in the layout's index becomes
 // desc. The name "" is that of the one entry without any.
-func (t *LayoutTarget) Tag(ctx context.Context, desc ocispec.Descriptor, _ []byte, name string) error {
+func (t *LayoutTarget) Tag(ctx context.Context, desc ocispec.Descriptor, b []byte, name string) error {
+	if err := CheckContent(desc, b); err != nil {
+		return fmt.Errorf("OCI layout %s: %w", t.dir, err)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// The file that every layout has and nobody writes again holds the lock.

@@ -68,6 +68,17 @@ func CheckDescriptor(desc ocispec.Descriptor) error {
 	return nil
 }
 
+// CheckContent holds content against its descriptor.
+func CheckContent(desc ocispec.Descriptor, b []byte) error {
+	if err := CheckDescriptor(desc); err != nil {
+		return err
+	}
+	if got := desc.Digest.Algorithm().FromBytes(b); got != desc.Digest || int64(len(b)) != desc.Size {
+		return fmt.Errorf("%w: %s of %d bytes has the content of %s, %d bytes", ErrCorrupt, desc.Digest, desc.Size, got, len(b))
+	}
+	return nil
+}
+
 // Verified wraps the content of desc, as a Source's Fetch answers it, so that
 // reading it to the end fails where size or digest are not desc's. The last
 // bytes are given out only when the digest is right, so a reader that stops at

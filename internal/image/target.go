@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -37,10 +38,13 @@ type Upload interface {
 	// Write sends p on. A connection that breaks is repaired in here as long as
 	// that is possible; after an error only Abort is.
 	io.Writer
-	// Commit makes the blob visible and answers desc with the digest and size
-	// of what was written. Where desc has a digest already and it is another
-	// one, the answer is ErrCorrupt and nothing becomes visible.
-	Commit(ctx context.Context, desc ocispec.Descriptor) (ocispec.Descriptor, error)
+	// Written is the SHA-256 digest of what was written so far, and how many
+	// bytes that is.
+	Written() (digest.Digest, int64)
+	// Commit makes the blob visible by the digest of desc. Where that, or its
+	// size, is not of what was written, the answer is ErrCorrupt and nothing
+	// becomes visible.
+	Commit(ctx context.Context, desc ocispec.Descriptor) error
 	// Abort gives the blob up; nothing of it stays where that can be helped. It
 	// does nothing after Commit.
 	Abort()

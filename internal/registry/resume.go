@@ -15,10 +15,6 @@ import (
 	"github.com/lighter-oci/lighter/internal/image"
 )
 
-// ErrUploadLost says that a registry no longer has the start of an upload, and
-// that it was too long ago to be sent again from here: the whole blob has to be.
-var ErrUploadLost = errors.New("the upload is lost")
-
 // settle finds out what became of a PUT that failed: it took effect and only
 // its answer is missing, or there is something left to send, or no hope.
 func (u *upload) settle(cause error, desc ocispec.Descriptor) (there bool, err error) {
@@ -101,7 +97,7 @@ func (u *upload) restart(cause error) error {
 // lost says that the blob has to be sent again from its start.
 func (u *upload) lost(cause error) error {
 	low, end := u.ring.span()
-	e := &Error{Host: u.repo.ref.Host, What: u.what, Status: refused(cause), causes: []error{ErrUploadLost, cause},
+	e := &Error{Host: u.repo.ref.Host, What: u.what, Status: refused(cause), causes: []error{image.ErrUploadLost, cause},
 		Reason: fmt.Sprintf("the registry lost the upload %d times (%s)", u.fails, why(cause)),
 		Next:   "try again: the blob has to be uploaded from its start"}
 	if low > 0 {

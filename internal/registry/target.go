@@ -194,11 +194,8 @@ func (r *Repository) stands(ctx context.Context, desc ocispec.Descriptor, tag st
 }
 
 func (r *Repository) putManifest(ctx context.Context, desc ocispec.Descriptor, b []byte, identifier, what string) error {
-	if err := image.CheckDescriptor(desc); err != nil {
-		return err
-	}
-	if got := desc.Digest.Algorithm().FromBytes(b); got != desc.Digest || int64(len(b)) != desc.Size {
-		return fmt.Errorf("%s: %w: %d bytes of %s", what, image.ErrCorrupt, len(b), got)
+	if err := image.CheckContent(desc, b); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	q := request{access: r.push(), method: http.MethodPut, url: r.url("/manifests/" + identifier), what: what, idempotent: true,
 		header: http.Header{"Content-Type": {desc.MediaType}}, body: content(b), length: desc.Size}

@@ -97,7 +97,7 @@ func TestLostUpload(t *testing.T) {
 func lost(t *testing.T, r *registry.Repository, desc ocispec.Descriptor, content []byte) {
 	t.Helper()
 	err := imagetest.Upload(t.Context(), r, desc, content)
-	if !errors.Is(err, registry.ErrUploadLost) || strings.Contains(err.Error(), "_state") {
+	if !errors.Is(err, image.ErrUploadLost) || strings.Contains(err.Error(), "_state") {
 		t.Errorf("%v, want ErrUploadLost", err)
 	}
 	expect(t, err, "lost the upload", "from its start")
