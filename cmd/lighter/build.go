@@ -89,6 +89,8 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 			return err
 		}
 	}
+	// Raw progress is for programs: people's words would spoil it.
+	out.Quiet, out.JSON = b.Quiet || b.Progress == "rawjson", b.Format == "json"
 	if err := b.checkLogins(ctx, req); err != nil {
 		return err
 	}
@@ -120,16 +122,13 @@ func (b *buildCmd) failed(ctx context.Context, out *term.Output, fold *report.Bu
 		return err
 	}
 	var why *buildkit.BuildError
-	if errors.As(err, &why) && (b.Quiet || b.Progress == "quiet") {
+	if errors.As(err, &why) && b.Quiet {
 		for line := range strings.Lines(why.Log) {
 			fmt.Fprintln(out.Err, report.Clean(strings.TrimRight(line, "\r\n")))
 		}
 	}
-	out.JSON = b.Format == "json"
-	if rep := fold.Report(); !b.Quiet && len(rep.Steps) > 0 { // else nothing has begun
-		if err := out.Report(rep); err != nil {
-			return err
-		}
+	if rep := fold.Report(); len(rep.Steps) > 0 { // else nothing has begun
+		return errors.Join(err, out.Report(rep))
 	}
 	return err
 }
@@ -143,7 +142,9 @@ func (b *buildCmd) checked(out *term.Output, resp *engine.Response) error {
 	case text == "":
 		text = "check complete, no warnings found"
 	}
-	fmt.Fprintln(out.Out, text)
+	for line := range strings.Lines(text) {
+		fmt.Fprintln(out.Out, report.Clean(strings.TrimRight(line, "\r\n")))
+	}
 	if resp.CheckFailed {
 		return codeError{code: exitFailed}
 	}
@@ -282,6 +283,14 @@ func (e *fileError) Hint() string {
 // writeFile replaces path whole or not at all. Where it is a link, what that
 // points to is replaced; a pipe or a device is written to.
 func writeFile(path string, data []byte) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = f.Write(data)
+		return errors.Join(err, f.Close())
+	}
 	for range 40 { // as many links as the kernel follows
 		target, err := os.Readlink(path)
 		if err != nil {
@@ -291,14 +300,6 @@ func writeFile(path string, data []byte) error {
 			target = filepath.Join(filepath.Dir(path), target)
 		}
 		path = target
-	}
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
-		if err != nil {
-			return err
-		}
-		_, err = f.Write(data)
-		return errors.Join(err, f.Close())
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
 	if err != nil {

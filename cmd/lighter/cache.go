@@ -1,8 +1,8 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -35,9 +35,9 @@ func (c cacheLsCmd) Run(ctx context.Context, out *term.Output, flags *engineFlag
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(records, func(a, b buildkit.CacheRecord) int { return int(b.Size - a.Size) })
+	slices.SortFunc(records, func(a, b buildkit.CacheRecord) int { return cmp.Compare(b.Size, a.Size) })
 	if c.Format == "json" {
-		return json.NewEncoder(out.Out).Encode(records)
+		return out.Encode(records)
 	}
 	return printCache(out, records)
 }

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/image"
@@ -107,25 +111,60 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	defer view.Close()
 	started := time.Now()
 	got, err := copyImage(ctx, src, dst, image.CopyOptions{
-		Variants: variants, Force: c.ForceCompression, Pool: pool, Journal: image.OpenJournal(journalDir()), Report: view.Add,
+		Variants: variants, Force: c.ForceCompression, Pool: pool, Journal: journal(), Report: view.Add,
 	})
 	view.Close()
 	if err != nil {
 		return fmt.Errorf("convert %s: %w", from.Short(), err)
 	}
-	if c.Quiet && !out.JSON {
-		fmt.Fprintln(out.Out, got.Root.Digest)
+	rep := conversion(from, to, got, time.Since(started))
+	if rep.Proofs, err = places.prove(ctx, to, got, variants, c.ForceCompression); err != nil {
+		return fmt.Errorf("converted, but reading it back failed: %w", err)
 	}
-	return out.Conversion(conversion(from, to, got, time.Since(started)))
+	if rep.LeftBehind, err = leftBehind(ctx, src, got); err != nil {
+		rep.Notes = append(rep.Notes, "signatures could not be looked for: "+err.Error())
+	}
+	if c.Quiet && !out.JSON {
+		if _, err := fmt.Fprintln(out.Out, got.Root.Digest); err != nil {
+			return err
+		}
+	}
+	if err := out.Conversion(rep); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(rep.Proofs, func(p report.Proof) bool { return !p.OK() }) {
+		return codeError{code: exitMismatch}
+	}
+	return nil
 }
 
-// journalDir is where conversions are remembered; it may be removed at any time.
-func journalDir() string {
+// leftBehind lists the signatures and other referrers of what has another digest
+// now.
+func leftBehind(ctx context.Context, src *readable, got *image.Copied) ([]string, error) {
+	repo, ok := src.Source.(interface {
+		Referrers(ctx context.Context, d digest.Digest) ([]string, error)
+	})
+	left := []string{}
+	if !ok {
+		return left, nil
+	}
+	for _, d := range slices.Sorted(maps.Keys(got.Replaced)) {
+		found, err := repo.Referrers(ctx, d)
+		if err != nil {
+			return left, err
+		}
+		left = append(left, found...)
+	}
+	return left, nil
+}
+
+// journal is where conversions are remembered; it may be removed at any time.
+func journal() *image.Journal {
 	dir, err := os.UserCacheDir()
 	if err != nil { // no HOME: the next one starts from nothing
-		dir = os.TempDir()
+		return nil
 	}
-	return filepath.Join(dir, "lighter", "converted")
+	return image.OpenJournal(filepath.Join(dir, "lighter", "converted"))
 }
 
 // conversion is what was done in the words of package report.

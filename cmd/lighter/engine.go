@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
 	"github.com/lighter-oci/lighter/internal/engine/process"
+	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
 )
 
@@ -296,7 +296,7 @@ func (c engineStatusCmd) Run(ctx context.Context, out *term.Output, flags *engin
 		st.Engine = &info
 	}
 	if c.Format == "json" {
-		return json.NewEncoder(out.Out).Encode(st)
+		return out.Encode(st)
 	}
 	printStatus(out, st)
 	return nil
@@ -307,7 +307,7 @@ func printStatus(out *term.Output, st engineStatus) {
 	case !st.Running:
 		fmt.Fprintf(out.Out, "not running; starts on demand in %s\n", st.State)
 	case st.PID != 0:
-		fmt.Fprintf(out.Out, "running, pid %d, since %s, %.0f MB of memory\n", st.PID, st.Started.Format(time.DateTime), float64(st.RSS)/1e6)
+		fmt.Fprintf(out.Out, "running, pid %d, since %s, %s of memory\n", st.PID, st.Started.Format(time.DateTime), report.Bytes(st.RSS))
 		fmt.Fprintf(out.Out, "state   %s\n", st.State)
 	default:
 		fmt.Fprintln(out.Out, "running")
@@ -316,7 +316,7 @@ func printStatus(out *term.Output, st engineStatus) {
 		fmt.Fprintf(out.Out, "address %s\n", st.Address)
 	}
 	if st.Engine != nil {
-		fmt.Fprintf(out.Out, "engine  BuildKit %s, snapshotter %s\n", st.Engine.BuildKit, st.Engine.Labels["org.mobyproject.buildkit.worker.snapshotter"])
+		fmt.Fprintf(out.Out, "engine  BuildKit %s, snapshotter %s\n", report.Clean(st.Engine.BuildKit), report.Clean(st.Engine.Labels["org.mobyproject.buildkit.worker.snapshotter"]))
 	}
 	if st.Log != "" {
 		fmt.Fprintf(out.Out, "log     %s\n", st.Log)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
@@ -57,8 +56,6 @@ func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine
 
 // print says what happened, in the form that was asked for.
 func (b *buildCmd) print(out *term.Output, req engine.Request, resp *engine.Response, rep report.Report) error {
-	// Raw progress is for programs: people's words would spoil it.
-	out.Quiet, out.JSON = b.Quiet || b.Progress == "rawjson", b.Format == "json"
 	if err := out.Report(rep); err != nil {
 		return err
 	}
@@ -86,9 +83,9 @@ func (b *buildCmd) load(ctx context.Context, out *term.Output, target daemon.Tar
 	}
 	loaded, err := target.Load(ctx, eng.Content(), root, b.Tag, nil)
 	if err != nil {
-		return fmt.Errorf("load into %s: %w", target.Name(), err)
+		return err // which names the daemon
 	}
-	if b.Quiet {
+	if out.Quiet {
 		return nil
 	}
 	fmt.Fprintf(out.Err, "loaded into %s: %s sent\n", target.Name(), report.Bytes(loaded.Sent))
@@ -149,7 +146,7 @@ func asked(req engine.Request, o engine.Output) (want codec.Compression, force b
 }
 
 func proveOne(ctx context.Context, client *registry.Client, name string, want codec.Compression, force, levelAsked bool, o engine.Output, resp *engine.Response) (report.Proof, error) {
-	proof := report.Proof{Ref: name, Want: want.String()}
+	var proof report.Proof
 	ref, err := image.ParseReference(name)
 	if err != nil {
 		return proof, err
@@ -171,69 +168,11 @@ func proveOne(ctx context.Context, client *registry.Client, name string, want co
 	opts := image.VerifyOptions{ForceBase: force}
 	// A BuildKit that is not lighter's records no level. Where none was asked
 	// for, its codec is all there is to prove.
-	if opts.AnyLevel = resp.BaseDiffIDs == nil && !levelAsked; opts.AnyLevel {
-		proof.Want = string(want.Codec)
-	}
+	opts.AnyLevel = resp.BaseDiffIDs == nil && !levelAsked
 	for _, d := range resp.BaseDiffIDs {
 		opts.BaseDiffIDs = append(opts.BaseDiffIDs, digest.Digest(d))
 	}
-	mismatches := image.Verify(img, want, opts)
-	images := 0
-	for _, m := range img.Manifests {
-		if m.IsImage() {
-			images++
-		}
-	}
-	for _, m := range img.Manifests {
-		if m.IsImage() {
-			proof.Layers = append(proof.Layers, proven(m, images > 1, mismatches)...)
-		}
-	}
-	return proof, nil
-}
-
-// proven are the rows of one platform.
-func proven(m *image.Manifest, several bool, mismatches []image.Mismatch) []report.Proven {
-	var rows []report.Proven
-	names := layerNames(m.Config)
-	for i, l := range m.Layers {
-		row := report.Proven{
-			Digest: l.Descriptor.Digest.String(), Codec: string(l.Codec), Out: l.Descriptor.Size,
-			Verdict: report.Verdict{OK: true},
-		}
-		if several {
-			row.Platform = m.Platform
-		}
-		if i < len(names) {
-			row.Name = names[i]
-		}
-		if l.Record != nil {
-			row.Codec = l.Record.Compression.String()
-		}
-		at := slices.IndexFunc(mismatches, func(mm image.Mismatch) bool {
-			return mm.Digest == l.Descriptor.Digest && mm.Platform == m.Platform && mm.Layer == i+1
-		})
-		if at >= 0 {
-			mm := mismatches[at]
-			row.Verdict = report.Verdict{OK: mm.Note, Reason: mm.Why}
-			if !mm.Note {
-				row.Fix = mm.Flag
-			}
-		}
-		rows = append(rows, row)
-	}
-	return rows
-}
-
-// layerNames are the instructions that made the layers, bottom first.
-func layerNames(cfg ocispec.Image) []string {
-	var names []string
-	for _, h := range cfg.History {
-		if !h.EmptyLayer {
-			names = append(names, h.CreatedBy)
-		}
-	}
-	return names
+	return proofOf(img, name, want, opts), nil
 }
 
 // credentials answers the engine with what the user's other tools know.

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/registry"
+	"github.com/lighter-oci/lighter/internal/report"
 )
 
 // places opens what locations name. One registry client serves all of them, so
@@ -100,6 +102,26 @@ func (p *places) target(l image.Location) (*writable, error) {
 		return &writable{archive, []string{l.Ref}, archive.Finish, archive.Discard}, nil
 	}
 	return nil, fmt.Errorf("%s: writing to %s: is not possible yet", l, l.Transport)
+}
+
+// prove reads an image back from where it went, if that can be read by digest.
+func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied, variants []codec.Compression, force bool) ([]report.Proof, error) {
+	proofs := []report.Proof{}
+	switch l.Transport {
+	case image.InRegistry, image.InLayout, image.InArchive:
+	default:
+		return proofs, nil
+	}
+	back, err := p.source(l)
+	if err != nil {
+		return proofs, err
+	}
+	defer back.close()
+	img, err := image.Read(ctx, back, got.Root.Digest.String(), image.ReadOptions{})
+	if err != nil {
+		return proofs, err
+	}
+	return append(proofs, proofsOf(img, l.Short(), variants, force)...), nil
 }
 
 // copyImage copies, and finishes what the destination needs.

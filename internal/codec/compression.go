@@ -71,7 +71,7 @@ func Parse(s string) (Compression, error) {
 		}
 		c.Level = n
 	}
-	c = c.resolve()
+	c = c.Resolve()
 	return c, c.Validate()
 }
 
@@ -86,8 +86,8 @@ func (c Codec) levels() string {
 	return string(c)
 }
 
-// resolve fills in what a zero field stands for.
-func (c Compression) resolve() Compression {
+// Resolve fills in what a zero field stands for.
+func (c Compression) Resolve() Compression {
 	if c.Codec == "" {
 		c.Codec = Zstd
 	}
@@ -105,7 +105,7 @@ func (c Compression) resolve() Compression {
 // String is what Parse reads, with the level always there: "zstd:3", "gzip:6",
 // "uncompressed".
 func (c Compression) String() string {
-	c = c.resolve()
+	c = c.Resolve()
 	if c.Codec == Uncompressed && c.Level == 0 {
 		return string(c.Codec)
 	}
@@ -115,7 +115,7 @@ func (c Compression) String() string {
 // MediaType is the OCI media type of a layer in this codec, as in the image
 // specification, layer.md.
 func (c Compression) MediaType() string {
-	switch c.resolve().Codec {
+	switch c.Resolve().Codec {
 	case Zstd:
 		return v1.MediaTypeImageLayerZstd
 	case Gzip:
@@ -128,7 +128,7 @@ func (c Compression) MediaType() string {
 // Without cgo the encoder has four zstd levels, which stand where libzstd's 1,
 // 3, 7 and 11 are; any other is refused rather than quietly made another.
 func (c Compression) Validate() error {
-	c = c.resolve()
+	c = c.Resolve()
 	top := 0
 	switch c.Codec {
 	case Zstd:
@@ -157,7 +157,7 @@ func (c Compression) Validate() error {
 // or from the build, is recorded in every blob, and a blob whose encoder
 // differs may differ in every byte.
 func Encoder(c Compression) string {
-	switch c.resolve().Codec {
+	switch c.Resolve().Codec {
 	case Zstd:
 		return zstdEncoderName()
 	case Gzip:

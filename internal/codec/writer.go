@@ -71,7 +71,7 @@ var (
 // in order, until Close or Abort returns. The error is about o, or says that
 // the pool is closed.
 func (p *Pool) NewWriter(dst io.Writer, o Options) (*Writer, error) {
-	c := o.Compression.resolve()
+	c := o.Compression.Resolve()
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}

@@ -44,12 +44,10 @@ func (t *ArchiveTarget) Finish() error {
 	if err != nil {
 		return fmt.Errorf("OCI archive %s: %w", t.file, err)
 	}
-	err = t.write(f)
-	if err == nil {
-		err = errors.Join(f.Chmod(0o644), f.Sync())
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), t.file)
+	if err = t.write(f); err != nil {
+		err = errors.Join(err, f.Close())
+	} else {
+		err = publishFile(f, t.file)
 	}
 	if err != nil {
 		return fmt.Errorf("OCI archive %s: %w", t.file, err)

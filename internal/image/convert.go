@@ -114,7 +114,11 @@ func (c *copier) convert(ctx context.Context, j *blobJob) error {
 	if err != nil {
 		return err
 	}
-	return c.opts.Journal.record(l.Descriptor.Digest, l.DiffID, how(want), j.made.Blob)
+	if err := c.opts.Journal.record(l.Descriptor.Digest, l.DiffID, how(want), j.made.Blob); err != nil {
+		// It costs the next conversion time, and this one nothing.
+		c.report(event.Event{Warning: &event.Warning{Short: err.Error()}})
+	}
+	return nil
 }
 
 // recode is the pass itself.

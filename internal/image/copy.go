@@ -1,6 +1,7 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -124,8 +125,9 @@ func (c *copier) variants() []*codec.Compression {
 		return []*codec.Compression{nil}
 	}
 	var out []*codec.Compression
-	for i := range c.opts.Variants {
-		out = append(out, &c.opts.Variants[i])
+	for _, v := range c.opts.Variants {
+		v = v.Resolve()
+		out = append(out, &v)
 	}
 	return out
 }
@@ -220,7 +222,7 @@ func (c *copier) transfer(ctx context.Context) error {
 		}
 	}
 	order := slices.Clone(c.order)
-	slices.SortStableFunc(order, func(a, b *blobJob) int { return int(min(1, max(-1, b.layer.Descriptor.Size-a.layer.Descriptor.Size))) })
+	slices.SortStableFunc(order, func(a, b *blobJob) int { return cmp.Compare(b.layer.Descriptor.Size, a.layer.Descriptor.Size) })
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(c.opts.Layers)
 	for _, j := range order {

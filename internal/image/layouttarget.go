@@ -2,6 +2,7 @@ package image
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -11,7 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
+	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -24,10 +25,7 @@ import (
 // their names when they are whole and on the disk, so that a layout is one at
 // any time; what a killed writer leaves is one hidden file that nothing refers
 // to.
-type LayoutTarget struct {
-	dir string
-	mu  sync.Mutex // one Tag at a time; other processes are kept out by a lock
-}
+type LayoutTarget struct{ dir string }
 
 // CreateLayout uses a directory as a layout, and makes one where there is none.
 // A directory that holds something else is refused.
@@ -48,26 +46,41 @@ func (t *LayoutTarget) create() error {
 		}
 		return l.Close()
 	}
+	// What another creator has begun, or one that was killed, is no obstacle.
 	entries, err := os.ReadDir(t.dir)
-	if err == nil && len(entries) > 0 {
-		return errors.New("the directory holds something else: name a new one")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if name := e.Name(); name != ocispec.ImageBlobsDir && name != ocispec.ImageIndexFile && !strings.HasPrefix(name, tempPrefix) {
+			return errors.New("the directory holds something else: name a new one")
+		}
 	}
 	if err := os.MkdirAll(t.path(ocispec.ImageBlobsDir, "sha256"), 0o755); err != nil {
 		return err
 	}
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
-	if err := writeJSON(t.path(ocispec.ImageIndexFile), index); err != nil {
+	if err := t.first(ocispec.ImageIndexFile, index); err != nil {
 		return err
 	}
-	return writeJSON(marker, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	return t.first(ocispec.ImageLayoutFile, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
 }
 
-func writeJSON(name string, v any) error {
+// first writes a file of a new layout, unless another creator was faster.
+func (t *LayoutTarget) first(name string, v any) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return replaceFile(name, b)
+	temp := t.path(tempPrefix + name + "-" + rand.Text())
+	defer os.Remove(temp)
+	if err := replaceFile(temp, b); err != nil {
+		return err
+	}
+	if err := os.Link(temp, t.path(name)); !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
 }
 
 func (t *LayoutTarget) path(elem ...string) string {
@@ -159,12 +172,8 @@ func (u *layoutUpload) Commit(ctx context.Context, desc ocispec.Descriptor) erro
 	if err := errors.Join(ctx.Err(), u.ctx.Err()); err != nil {
 		return err
 	}
-	err = errors.Join(u.f.Chmod(0o644), u.f.Sync(), u.f.Close())
-	if err == nil {
-		err = os.MkdirAll(filepath.Dir(name), 0o755)
-	}
-	if err == nil {
-		err = os.Rename(u.f.Name(), name)
+	if err = os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
+		err = publishFile(u.f, name)
 	}
 	if err != nil {
 		return fmt.Errorf("OCI layout %s: %w", u.t.dir, err)
@@ -225,8 +234,6 @@ func (t *LayoutTarget) Tag(ctx context.Context, desc ocispec.Descriptor, b []byt
 	if err := CheckContent(desc, b); err != nil {
 		return fmt.Errorf("OCI layout %s: %w", t.dir, err)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	// The file that every layout has and nobody writes again holds the lock.
 	lock := flock.New(t.path(ocispec.ImageLayoutFile), flock.SetFlag(os.O_RDONLY))
 	if _, err := lock.TryLockContext(ctx, tagWait); err != nil {
@@ -243,14 +250,23 @@ func (t *LayoutTarget) Tag(ctx context.Context, desc ocispec.Descriptor, b []byt
 	if name != "" {
 		entry.Annotations = map[string]string{ocispec.AnnotationRefName: name}
 	}
-	kept := index.Manifests[:0:0]
+	var kept, replaced []ocispec.Descriptor
 	for _, d := range index.Manifests {
-		if d.Annotations[ocispec.AnnotationRefName] != name {
+		if d.Annotations[ocispec.AnnotationRefName] == name && (name != "" || d.Annotations[containerdName] == "") {
+			replaced = append(replaced, d)
+		} else {
 			kept = append(kept, d)
 		}
 	}
+	if name == "" && len(replaced) > 1 {
+		return fmt.Errorf("OCI layout %s: it holds %d images without a name: give this one a name, oci:%s:NAME", t.dir, len(replaced), t.dir)
+	}
 	index.Manifests = append(kept, entry)
-	if err := writeJSON(t.path(ocispec.ImageIndexFile), index); err != nil {
+	raw, err := json.Marshal(index)
+	if err == nil {
+		err = replaceFile(t.path(ocispec.ImageIndexFile), raw)
+	}
+	if err != nil {
 		return fmt.Errorf("OCI layout %s: %w", t.dir, err)
 	}
 	return nil

@@ -62,11 +62,7 @@ func short(d digest.Digest) string {
 // the image is as asked; attestations and other artifacts do not count.
 func Verify(img *Image, want codec.Compression, opts VerifyOptions) []Mismatch {
 	var out []Mismatch
-	v := verifier{want: want, opts: opts}
-	// A zero level stands for the codec's default, which only String knows.
-	if resolved, err := codec.Parse(want.String()); err == nil {
-		v.want = resolved
-	}
+	v := verifier{want: want.Resolve(), opts: opts}
 	for _, m := range img.Manifests {
 		if !m.IsImage() {
 			continue

@@ -118,7 +118,9 @@ func (u *upload) stream() {
 }
 
 // Written implements image.Upload.
-func (u *upload) Written() (digest.Digest, int64) { return digest.NewDigest(digest.SHA256, u.hash), u.size }
+func (u *upload) Written() (digest.Digest, int64) {
+	return digest.NewDigest(digest.SHA256, u.hash), u.size
+}
 
 // Abort implements image.Upload.
 func (u *upload) Abort() {

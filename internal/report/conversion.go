@@ -20,6 +20,8 @@ type Conversion struct {
 	// is not at the destination, because its digest changed.
 	LeftBehind []string `json:"leftBehind"`
 	Notes      []string `json:"notes"`
+	// Proofs are what the destination's own bytes say, one for each variant.
+	Proofs []Proof `json:"proofs"`
 }
 
 // ConvertedLayer is one blob of the source and what stands for it.

@@ -11,14 +11,20 @@ import (
 // is asked for.
 func (o *Output) Conversion(c report.Conversion) error {
 	if o.JSON {
-		if err := o.json(c); err != nil {
+		if err := o.Encode(c); err != nil {
 			return err
 		}
 	}
-	if o.Quiet {
-		return nil
-	}
 	s := screen{width: o.width(), color: o.Color}
+	if o.Quiet {
+		for _, p := range c.Proofs {
+			if !p.OK() {
+				s.proof(p)
+			}
+		}
+		_, err := io.WriteString(o.Err, s.String())
+		return err
+	}
 	s.line(s.paint(green, "✓") + " " + s.paint(bold, report.Clean(c.Headline())))
 	lines := c.Table().Render(s.width-2, func(row, _ int, cell string) string {
 		if row < 0 {
@@ -33,7 +39,12 @@ func (o *Output) Conversion(c report.Conversion) error {
 		s.line("  " + l)
 	}
 	s.line("")
-	s.line("  " + report.Clean(c.Destination))
+	for _, p := range c.Proofs {
+		s.proof(p)
+	}
+	if len(c.Proofs) == 0 {
+		s.line("  " + report.Clean(c.Destination))
+	}
 	s.line("  " + s.paint(dim, report.Clean(c.Root)))
 	for _, n := range c.LeftBehind {
 		s.hang(s.paint(yellow, "!")+" ", 2, "left behind: "+report.Clean(n))
@@ -45,7 +56,7 @@ func (o *Output) Conversion(c report.Conversion) error {
 	return err
 }
 
-// writeLine puts one whole line on Err, over a live line if there is one.
+// writeLine puts one whole line on Err.
 func (o *Output) writeLine(text string) {
 	io.WriteString(o.Err, strings.TrimRight(text, "\n")+"\n") //nolint:errcheck // there is nowhere left to say it
 }

@@ -7,14 +7,14 @@ import (
 	"unicode"
 )
 
-// json writes something of package report to Out, indented by two spaces. The
-// field names are that package's; they are stable, and fields may be added.
-func (o *Output) json(r any) error {
+// Encode writes v as JSON to Out, indented by two spaces, with nothing in it that
+// a terminal would obey.
+func (o *Output) Encode(v any) error {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	if err := enc.Encode(r); err != nil {
+	if err := enc.Encode(v); err != nil {
 		return err
 	}
 	_, err := o.Out.Write(escapeControls(b.Bytes()))

@@ -74,7 +74,7 @@ func columns(f *os.File) int {
 func (o *Output) Report(r report.Report) error {
 	s := screen{width: o.width(), color: o.Color}
 	if o.JSON {
-		if err := o.json(r); err != nil {
+		if err := o.Encode(r); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}
 	}

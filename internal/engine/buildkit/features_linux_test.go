@@ -83,8 +83,8 @@ func (e *testEngine) files(dgst string) map[string]string {
 	return out
 }
 
-// image is an output that stays in the engine.
-func image(attrs ...string) []engine.Output {
+// toImage is an output that stays in the engine.
+func toImage(attrs ...string) []engine.Output {
 	out := pushTo("", attrs...)
 	delete(out[0].Attrs, "name")
 	delete(out[0].Attrs, "push")
@@ -131,7 +131,7 @@ RUN echo last >/last
 `})
 		resp, events := e.mustBuild(engine.Request{
 			Context: dir, Target: "shell", BuildArgs: map[string]string{"WHO": "world"},
-			Labels: map[string]string{"a": "b"}, Outputs: image(),
+			Labels: map[string]string{"a": "b"}, Outputs: toImage(),
 		})
 		files := e.files(resp.Digest)
 		if files["hello"] != "hello world\n" || files["heredoc"] != "from a heredoc\n" {
@@ -156,7 +156,7 @@ RUN echo last >/last
 		}
 		dir := project(t, map[string]string{"busybox": "", "Dockerfile": shell +
 			"RUN --mount=type=secret,id=token wc -c </run/secrets/token >/size && cat /run/secrets/token\n"})
-		resp, events := e.mustBuild(engine.Request{Context: dir, Secrets: []engine.Secret{{ID: "token", File: secret}}, Outputs: image()})
+		resp, events := e.mustBuild(engine.Request{Context: dir, Secrets: []engine.Secret{{ID: "token", File: secret}}, Outputs: toImage()})
 		files := e.files(resp.Digest)
 		if strings.TrimSpace(files["size"]) != "16" {
 			t.Errorf("the step did not see the secret: %q", files["size"])
@@ -212,8 +212,8 @@ ARG N
 RUN --mount=type=cache,target=/cache --mount=type=bind,source=src,target=/src \
     echo $N >>/cache/runs; cat /cache/runs /src/a >/out
 `})
-		e.mustBuild(engine.Request{Context: dir, BuildArgs: map[string]string{"N": "1"}, Outputs: image()})
-		resp, _ := e.mustBuild(engine.Request{Context: dir, BuildArgs: map[string]string{"N": "2"}, Outputs: image()})
+		e.mustBuild(engine.Request{Context: dir, BuildArgs: map[string]string{"N": "1"}, Outputs: toImage()})
+		resp, _ := e.mustBuild(engine.Request{Context: dir, BuildArgs: map[string]string{"N": "2"}, Outputs: toImage()})
 		if got := e.files(resp.Digest)["out"]; got != "1\n2\nA" {
 			t.Errorf("out = %q", got)
 		}
@@ -222,7 +222,7 @@ RUN --mount=type=cache,target=/cache --mount=type=bind,source=src,target=/src \
 	t.Run("dockerignore, COPY --link, Dockerfile elsewhere", func(t *testing.T) {
 		dir := project(t, map[string]string{"keep": "k", "drop": "d", ".dockerignore": "drop\n"})
 		df := filepath.Join(project(t, map[string]string{"x.Dockerfile": "FROM scratch\nCOPY --link . /\n"}), "x.Dockerfile")
-		resp, _ := e.mustBuild(engine.Request{Context: dir, Dockerfile: df, Outputs: image()})
+		resp, _ := e.mustBuild(engine.Request{Context: dir, Dockerfile: df, Outputs: toImage()})
 		files := e.files(resp.Digest)
 		if files["keep"] != "k" || files["drop"] != "" {
 			t.Errorf("files %v", files)
@@ -237,7 +237,7 @@ RUN --mount=type=cache,target=/cache --mount=type=bind,source=src,target=/src \
 		}}})
 		other := project(t, map[string]string{"file": "other"})
 		dir := project(t, map[string]string{"Dockerfile": "FROM base\nCOPY --from=other file /file\n"})
-		resp, _ := e.mustBuild(engine.Request{Context: dir, Outputs: image(), NamedContexts: map[string]string{
+		resp, _ := e.mustBuild(engine.Request{Context: dir, Outputs: toImage(), NamedContexts: map[string]string{
 			"base": "oci-layout://" + layout, "other": other,
 		}})
 		files := e.files(resp.Digest)
@@ -248,7 +248,7 @@ RUN --mount=type=cache,target=/cache --mount=type=bind,source=src,target=/src \
 
 	t.Run("standard input", func(t *testing.T) {
 		// No Dockerfile on a disk, and a syntax line that is answered all the same.
-		resp, _ := e.mustBuild(engine.Request{Context: "-", Stdin: strings.NewReader("# syntax=docker/dockerfile:1\nFROM scratch\nCOPY <<x /in\nstdin\nx\n"), Outputs: image()})
+		resp, _ := e.mustBuild(engine.Request{Context: "-", Stdin: strings.NewReader("# syntax=docker/dockerfile:1\nFROM scratch\nCOPY <<x /in\nstdin\nx\n"), Outputs: toImage()})
 		if got := e.files(resp.Digest)["in"]; got != "stdin\n" {
 			t.Errorf("Dockerfile on stdin: %q", got)
 		}
@@ -259,12 +259,12 @@ RUN --mount=type=cache,target=/cache --mount=type=bind,source=src,target=/src \
 			io.WriteString(tw, data)
 		}
 		tw.Close()
-		resp, _ = e.mustBuild(engine.Request{Context: "-", Stdin: &b, Outputs: image()})
+		resp, _ = e.mustBuild(engine.Request{Context: "-", Stdin: &b, Outputs: toImage()})
 		if got := e.files(resp.Digest)["a"]; got != "tar" {
 			t.Errorf("tar on stdin: %q", got)
 		}
 		dir := project(t, map[string]string{"a": "ctx"})
-		resp, _ = e.mustBuild(engine.Request{Context: dir, Dockerfile: "-", Stdin: strings.NewReader("FROM scratch\nCOPY a /b\n"), Outputs: image()})
+		resp, _ = e.mustBuild(engine.Request{Context: dir, Dockerfile: "-", Stdin: strings.NewReader("FROM scratch\nCOPY a /b\n"), Outputs: toImage()})
 		if got := e.files(resp.Digest)["b"]; got != "ctx" {
 			t.Errorf("-f -: %q", got)
 		}
@@ -280,11 +280,11 @@ RUN --mount=type=cache,target=/cache --mount=type=bind,source=src,target=/src \
 			}
 		}
 		url := serveGit(t, filepath.Join(repo, ".git"))
-		resp, _ := e.mustBuild(engine.Request{Context: url + "#main:sub", Outputs: image()})
+		resp, _ := e.mustBuild(engine.Request{Context: url + "#main:sub", Outputs: toImage()})
 		if got := e.files(resp.Digest)["f"]; got != "git" {
 			t.Errorf("file from git: %q", got)
 		}
-		resp, _ = e.mustBuild(engine.Request{Context: url + "#main:sub", Dockerfile: "-", Stdin: strings.NewReader("FROM scratch\nCOPY f /other\n"), Outputs: image()})
+		resp, _ = e.mustBuild(engine.Request{Context: url + "#main:sub", Dockerfile: "-", Stdin: strings.NewReader("FROM scratch\nCOPY f /other\n"), Outputs: toImage()})
 		if got := e.files(resp.Digest)["other"]; got != "git" {
 			t.Errorf("git context with -f -: %q", got)
 		}
@@ -297,7 +297,7 @@ RUN echo built for $TARGETARCH >/built
 FROM scratch
 COPY --from=shell /built /built
 `})
-		resp, _ := e.mustBuild(engine.Request{Context: dir, Platforms: []string{"linux/amd64", "linux/arm64"}, Outputs: image()})
+		resp, _ := e.mustBuild(engine.Request{Context: dir, Platforms: []string{"linux/amd64", "linux/arm64"}, Outputs: toImage()})
 		var idx ocispecs.Index
 		e.json(resp.Digest, &idx)
 		for _, m := range idx.Manifests {
@@ -313,7 +313,7 @@ COPY --from=shell /built /built
 
 	t.Run("attestations and annotations", func(t *testing.T) {
 		dir := project(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /x\n"})
-		resp, _ := e.mustBuild(engine.Request{Context: dir, Outputs: image(),
+		resp, _ := e.mustBuild(engine.Request{Context: dir, Outputs: toImage(),
 			Attests: map[string]string{"provenance": "mode=max"}, Annotations: []string{"index:who=me", "manifest:what=that"}})
 		var idx ocispecs.Index
 		e.json(resp.Digest, &idx)
@@ -338,7 +338,7 @@ ENTRYPOINT ["/bin/sh", "/scan"]
 `})
 		e.mustBuild(engine.Request{Context: scanner, Outputs: pushTo(reg.Ref("scanner:1"))})
 		dir := project(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /scanned\n"})
-		resp, _ := e.mustBuild(engine.Request{Context: dir, Outputs: image(), Attests: map[string]string{"sbom": "generator=" + reg.Ref("scanner:1")}})
+		resp, _ := e.mustBuild(engine.Request{Context: dir, Outputs: toImage(), Attests: map[string]string{"sbom": "generator=" + reg.Ref("scanner:1")}})
 		var idx ocispecs.Index
 		e.json(resp.Digest, &idx)
 		if len(idx.Manifests) != 2 {
@@ -354,7 +354,7 @@ ENTRYPOINT ["/bin/sh", "/scan"]
 		dir := project(t, map[string]string{"busybox": "", "Dockerfile": shell + `
 RUN --mount=type=ssh test -S "$SSH_AUTH_SOCK" && echo $SSH_AUTH_SOCK >/socket
 `})
-		resp, _ := e.mustBuild(engine.Request{Context: dir, Outputs: image(), SSH: []engine.SSH{{ID: "default", Paths: []string{sshKey(t)}}}})
+		resp, _ := e.mustBuild(engine.Request{Context: dir, Outputs: toImage(), SSH: []engine.SSH{{ID: "default", Paths: []string{sshKey(t)}}}})
 		if files := e.files(resp.Digest); files["socket"] == "" {
 			t.Errorf("the step saw no agent: %v", files["socket"])
 		}
@@ -407,7 +407,7 @@ func TestErrors(t *testing.T) {
 		{"missing file", engine.Request{Context: files("FROM scratch\nCOPY nope /\n")}, "Dockerfile:2: ", ""},
 		{"unreachable registry", engine.Request{Context: files("FROM 127.0.0.1:1/x\n")}, "connection refused", "running"},
 		{"unreachable push", engine.Request{Context: files("FROM scratch\nCOPY . /\n"), Outputs: pushTo("127.0.0.1:1/x")}, "connection refused", "running"},
-		{"zstd and Docker media types", engine.Request{Context: files("FROM scratch\nCOPY . /\n"), Outputs: image("oci-mediatypes=false")}, "OCI media types", ""},
+		{"zstd and Docker media types", engine.Request{Context: files("FROM scratch\nCOPY . /\n"), Outputs: toImage("oci-mediatypes=false")}, "OCI media types", ""},
 		{"unknown output", engine.Request{Context: files("FROM scratch\n"), Outputs: []engine.Output{{Entry: engine.Entry{Type: "nope"}}}}, `output type "nope"`, ""},
 		{"no layout", engine.Request{Context: files("FROM b\n"), NamedContexts: map[string]string{"b": "oci-layout:///nope"}}, "is no OCI layout", "tar -xf"},
 		{"bad network", engine.Request{Context: files("FROM scratch\n"), Network: "bogus"}, "--network", ""},

@@ -114,7 +114,7 @@ func TestEpoch(t *testing.T) {
 		t.Helper()
 		resp, events := e.mustBuild(engine.Request{
 			Context: project(t, df), BuildArgs: map[string]string{"SOURCE_DATE_EPOCH": epoch},
-			Outputs: image("rewrite-timestamp=true"),
+			Outputs: toImage("rewrite-timestamp=true"),
 		})
 		if got := len(layers(events, event.LayerCompressed, event.LayerConverted)); got != want {
 			t.Errorf("epoch %s: made %d layers, want %d", epoch, got, want)
@@ -157,7 +157,7 @@ RUN touch /after
 		{"1000", 9, nil}, // the times as they are
 	} {
 		resp, _ := e.mustBuild(engine.Request{
-			Context: dir, BuildArgs: map[string]string{"SOURCE_DATE_EPOCH": tt.epoch}, Outputs: image(tt.attrs...),
+			Context: dir, BuildArgs: map[string]string{"SOURCE_DATE_EPOCH": tt.epoch}, Outputs: toImage(tt.attrs...),
 			Compression: codec.Compression{Codec: codec.Zstd, Level: tt.level},
 		})
 		files := e.files(resp.Digest)
@@ -185,7 +185,7 @@ RUN touch /after
 			}
 		}
 	}
-	if _, _, err := e.build(engine.Request{Context: dir, Outputs: image("rewrite-timestamp=true")}); err == nil || !strings.Contains(err.Error(), "SOURCE_DATE_EPOCH") {
+	if _, _, err := e.build(engine.Request{Context: dir, Outputs: toImage("rewrite-timestamp=true")}); err == nil || !strings.Contains(err.Error(), "SOURCE_DATE_EPOCH") {
 		t.Errorf("without an epoch: %v", err)
 	}
 }
@@ -205,7 +205,7 @@ func TestTCP(t *testing.T) {
 	defer c.Close()
 	remote := &testEngine{Client: c, t: t}
 	dir := project(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /x\n"})
-	resp, _ := remote.mustBuild(engine.Request{Context: dir, Outputs: image()})
+	resp, _ := remote.mustBuild(engine.Request{Context: dir, Outputs: toImage()})
 	if got := remote.files(resp.Digest)["x"]; got == "" {
 		t.Error("no file in the image")
 	}

@@ -151,7 +151,7 @@ func (p *pendingLayout) commit() error { return nil }
 
 // abort removes what was being written, and the directory if it is ours.
 func (p *pendingLayout) abort() {
-	if p.ours {
+	if _, err := os.Lstat(filepath.Join(p.dir, "index.json")); p.ours && err != nil { // else another build has put an image there
 		os.RemoveAll(p.dir)
 		return
 	}

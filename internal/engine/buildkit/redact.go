@@ -149,8 +149,16 @@ func (r *redactor) status(s *client.SolveStatus) {
 	}
 	s.Logs = slices.DeleteFunc(s.Logs, func(l *client.VertexLog) bool { return len(l.Data) == 0 })
 	for _, v := range s.Vertexes {
-		v.Name = string(r.clean([]byte(v.Name)))
-		v.Error = string(r.clean([]byte(v.Error)))
+		v.Name, v.Error = r.text(v.Name), r.text(v.Error)
+	}
+	for _, st := range s.Statuses {
+		st.ID, st.Name = r.text(st.ID), r.text(st.Name)
+	}
+	for _, w := range s.Warnings {
+		w.Short = r.clean(w.Short)
+		for i := range w.Detail {
+			w.Detail[i] = r.clean(w.Detail[i])
+		}
 	}
 }
 
@@ -193,6 +201,8 @@ func (r *redactor) rest() *client.SolveStatus {
 	clear(r.held)
 	return s
 }
+
+func (r *redactor) text(s string) string { return string(r.clean([]byte(s))) }
 
 func (r *redactor) clean(b []byte) []byte {
 	for _, v := range r.values {

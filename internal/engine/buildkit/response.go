@@ -17,6 +17,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/engine"
+	"github.com/lighter-oci/lighter/internal/image"
 )
 
 // response reads what the exporters answered.
@@ -89,14 +90,8 @@ func (c *Client) Root(ctx context.Context, dgst digest.Digest) (ocispecs.Descrip
 	if err != nil {
 		return desc, fmt.Errorf("read %s from the engine: %w", dgst, err)
 	}
-	var head struct {
-		MediaType string `json:"mediaType"`
-	}
-	if err := json.Unmarshal(raw, &head); err != nil {
-		return desc, fmt.Errorf("manifest %s: %w", dgst, err)
-	}
-	desc.MediaType, desc.Size = head.MediaType, int64(len(raw))
-	return desc, nil
+	desc.MediaType, desc.Size = image.ManifestType(raw), int64(len(raw))
+	return desc, image.CheckContent(desc, raw)
 }
 
 // lintError is the error that ended a check, such as a Dockerfile that cannot

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"slices"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/report"
+)
+
+// proofOf holds an image that was read back against what it was to become.
+func proofOf(img *image.Image, ref string, want codec.Compression, opts image.VerifyOptions) report.Proof {
+	proof := report.Proof{Ref: ref, Want: want.String()}
+	if opts.AnyLevel {
+		proof.Want = string(want.Codec)
+	}
+	mismatches := image.Verify(img, want, opts)
+	images := 0
+	for _, m := range img.Manifests {
+		if m.IsImage() {
+			images++
+		}
+	}
+	for _, m := range img.Manifests {
+		if m.IsImage() {
+			proof.Layers = append(proof.Layers, proven(m, images > 1, mismatches)...)
+		}
+	}
+	return proof
+}
+
+// proofsOf holds an image that was read back against the variants that it was to
+// have; none where nothing was to change.
+func proofsOf(img *image.Image, ref string, variants []codec.Compression, force bool) []report.Proof {
+	var proofs []report.Proof
+	for _, want := range variants {
+		part := *img
+		part.Manifests = nil
+		opts := image.VerifyOptions{ForceBase: force}
+		for _, m := range img.Manifests {
+			if len(variants) > 1 && m.ZstdVariant() != (want.Codec == codec.Zstd) {
+				continue
+			}
+			part.Manifests = append(part.Manifests, m)
+			for _, l := range m.Layers { // layers whose level nobody knows stay, unless forced
+				opts.AnyLevel = opts.AnyLevel || !force && l.Codec == want.Codec && l.Record == nil
+			}
+		}
+		proofs = append(proofs, proofOf(&part, ref, want, opts))
+	}
+	return proofs
+}
+
+// proven are the rows of one platform.
+func proven(m *image.Manifest, several bool, mismatches []image.Mismatch) []report.Proven {
+	var rows []report.Proven
+	names := layerNames(m.Config)
+	for i, l := range m.Layers {
+		row := report.Proven{
+			Digest: l.Descriptor.Digest.String(), Codec: string(l.Codec), Out: l.Descriptor.Size,
+			Verdict: report.Verdict{OK: true},
+		}
+		if several {
+			row.Platform = m.Platform
+		}
+		if i < len(names) {
+			row.Name = names[i]
+		}
+		if l.Record != nil {
+			row.Codec = l.Record.Compression.String()
+		}
+		at := slices.IndexFunc(mismatches, func(mm image.Mismatch) bool {
+			return mm.Digest == l.Descriptor.Digest && mm.Platform == m.Platform && mm.Layer == i+1
+		})
+		if at >= 0 {
+			mm := mismatches[at]
+			row.Verdict = report.Verdict{OK: mm.Note, Reason: mm.Why}
+			if !mm.Note {
+				row.Fix = mm.Flag
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// layerNames are the instructions that made the layers, bottom first.
+func layerNames(cfg ocispec.Image) []string {
+	var names []string
+	for _, h := range cfg.History {
+		if !h.EmptyLayer {
+			names = append(names, h.CreatedBy)
+		}
+	}
+	return names
+}
