@@ -40,7 +40,7 @@ func TestLostAnswer(t *testing.T) {
 				}
 				return errors.New("the registry's answer is not passed on")
 			})
-			r := y.repository(t, registry.Options{})
+			r := y.repository(t, registry.Options{Attempts: 1}) // asking is no attempt
 			desc, content := blob(rand.Uint64(), size)
 			if err := imagetest.Upload(t.Context(), r, desc, content); err != nil {
 				t.Errorf("%d bytes: %v", size, err)
