@@ -51,8 +51,10 @@ type Options struct {
 	// from where it stands; 0 is 30 s.
 	Idle time.Duration
 	// Keep is how many bytes of each upload are held to be sent again; 0 is 16
-	// MiB. All uploads to one host together hold Concurrency times that, and a
-	// MiB each on the way.
+	// MiB: 5 MB were on the way when a connection broke (measured on loopback with
+	// Linux's buffers), and a registry may hold 10 MiB back on their way to S3
+	// (distribution's chunksize). All uploads to one host together hold Concurrency
+	// times that, and a MiB each not sent yet.
 	Keep int64
 	// PatchSize ends a blob's PATCH after so many bytes and begins another; 0 is
 	// one PATCH a blob. What a PATCH brought is safe once it is answered, also

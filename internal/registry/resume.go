@@ -16,10 +16,12 @@ import (
 )
 
 // settle finds out what became of a PUT that failed: it took effect and only
-// its answer is missing, or there is something left to send, or no hope.
+// its answer is missing, or there is something left to send, or no hope. It asks
+// after the last attempt, too: what is there counts more than the error.
 func (u *upload) settle(cause error, desc ocispec.Descriptor) (there bool, err error) {
-	if err := u.pause(cause); err != nil {
-		return false, err
+	end := u.pause(cause)
+	if end != nil && (u.ctx.Err() != nil || hopeless(cause)) {
+		return false, end
 	}
 	resp, err := u.do(u.ctx, http.MethodHead, u.repo.url(path(ocispec.Descriptor{Digest: desc.Digest})), request{}, http.StatusOK)
 	if err == nil {
@@ -27,8 +29,8 @@ func (u *upload) settle(cause error, desc ocispec.Descriptor) (there bool, err e
 	}
 	if there, err := has(resp, err, desc); err != nil {
 		return false, u.explain(err)
-	} else if there {
-		return true, nil
+	} else if there || end != nil {
+		return there, end
 	}
 	if u.done == nil || forgotten(cause) {
 		return false, u.restart(cause)

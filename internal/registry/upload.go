@@ -70,8 +70,10 @@ func (u *upload) begin() error {
 		return err
 	}
 	drain(resp)
-	u.next = 0
-	u.session, err = follow(resp)
+	session, err := follow(resp)
+	if err == nil {
+		u.session, u.next = session, 0
+	}
 	return err
 }
 
@@ -180,7 +182,10 @@ func (u *upload) commit(desc ocispec.Descriptor) error {
 		if err == nil {
 			return nil
 		}
-		if there, err := u.settle(err, desc); there || err != nil {
+		there, err := u.settle(err, desc)
+		if there {
+			return nil
+		} else if err != nil {
 			return err
 		}
 	}

@@ -112,10 +112,16 @@ func TestMountAccess(t *testing.T) {
 	if err := imagetest.Upload(t.Context(), base, desc, content); err != nil {
 		t.Fatal(err)
 	}
+	if n := y.server.Tokens.Issued.Load(); n != 1 {
+		t.Errorf("%d tokens for an upload: the first was for too little", n)
+	}
 	from := reference(t, y.proxy.Ref("base"))
 	y.proxy.Set(nil)
 	if ok, err := app.Mount(t.Context(), desc, from); !ok || err != nil {
 		t.Fatalf("mounted: %v, %v", ok, err)
+	}
+	if n := y.server.Tokens.Issued.Load(); n != 2 {
+		t.Errorf("%d tokens for an upload and a mount: the first was for too little", n)
 	}
 	arrived(t, app, desc, content)
 	if n := y.proxy.Received(); n != 0 {

@@ -40,7 +40,7 @@ func TestLostAnswer(t *testing.T) {
 				}
 				return errors.New("the registry's answer is not passed on")
 			})
-			r := y.repository(t, registry.Options{})
+			r := y.repository(t, registry.Options{Attempts: 1}) // asking is no attempt
 			desc, content := blob(rand.Uint64(), size)
 			if err := imagetest.Upload(t.Context(), r, desc, content); err != nil {
 				t.Errorf("%d bytes: %v", size, err)
@@ -171,23 +171,32 @@ func (f flipped) Read(p []byte) (int, error) {
 func TestStalledUpload(t *testing.T) {
 	y := newYard(t, registrytest.Options{})
 	y.proxy.KeepSessions()
-	const idle = 150 * time.Millisecond
-	for _, method := range []string{"PATCH", "PUT"} {
+	const idle, stall = 150 * time.Millisecond, 2 * time.Second
+	for method, next := range map[string]string{"PATCH": http.MethodGet, "PUT": http.MethodHead} {
 		r := y.repository(t, registry.Options{Idle: idle})
 		desc, content := blob(1, 20<<20)
-		var struck atomic.Int64
+		var struck atomic.Bool
+		var since, noticed atomic.Int64 // milliseconds
+		start := time.Now()
 		y.proxy.Set(func(_ http.ResponseWriter, r *http.Request) bool {
-			if r.Method == method && struck.Add(1) <= 2 {
+			switch {
+			case r.Method == next && strings.Contains(r.URL.Path, "/blobs/") && struck.Load():
+				noticed.CompareAndSwap(0, time.Since(start).Milliseconds())
+			case r.Method == method && struck.CompareAndSwap(false, true):
+				wait := func() { since.Store(time.Since(start).Milliseconds()); time.Sleep(stall) }
 				if method == "PUT" {
-					time.Sleep(5 * idle) // longer than anybody waits, and then nothing
+					wait()
 					panic(http.ErrAbortHandler)
 				}
-				registrytest.After(r, 2<<20, func() { time.Sleep(2 * idle) })
+				registrytest.After(r, 2<<20, wait)
 			}
 			return false
 		})
 		if err := imagetest.Upload(t.Context(), r, desc, content); err != nil {
 			t.Fatalf("%s: %v", method, err)
+		}
+		if took := noticed.Load() - since.Load(); took <= 0 || took > (stall-stall/5).Milliseconds() {
+			t.Errorf("%s: it was noticed after %d ms", method, took)
 		}
 		arrived(t, r, desc, content)
 	}
