@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -52,11 +51,11 @@ func (p *Pool) decoder(r *bufio.Reader, c Codec) (io.ReadCloser, error) {
 		}
 		return d.IOReadCloser(), nil
 	case Gzip:
-		d, err := gzip.NewReader(r)
+		d, err := newAhead(r)
 		if err != nil {
-			return nil, fmt.Errorf("gzip: %w", err)
+			return nil, err
 		}
-		return newAhead(d), nil
+		return d, nil
 	}
 	return io.NopCloser(r), nil
 }
@@ -69,6 +68,10 @@ type reader struct {
 	pool  *Pool
 	close func() error
 }
+
+// WriteTo writes all that is left to w, where the decoder can from its own
+// memory.
+func (r *reader) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, r.Reader) }
 
 func (r *reader) Close() error {
 	if r.close == nil {

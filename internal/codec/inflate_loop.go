@@ -1,0 +1,219 @@
+package codec
+
+import "encoding/binary"
+
+// Decoding the symbols of one block: a fast loop with room to spare on all
+// sides, and a careful one for the end of the input.
+
+// verdict is why a loop ended.
+type verdict int
+
+const (
+	loopLow     verdict = iota // input or room ran low
+	loopEnd                    // the block is over
+	loopCut                    // the input ends inside a symbol
+	loopBadCode                // a code that stands for nothing
+	loopBadDist                // a match from before the member's start
+)
+
+// fastInput is how many bytes of input one turn of the fast loop may look at.
+const fastInput = 16
+
+// fast decodes until the block ends, the window is full, or less than fastInput bytes
+// of input are left. One turn takes up to three literal entries and then a
+// match: 33 bits, and 48 with another refill in between. Bits of b above n are the
+// stream's own, taken along by a refill that has not counted them, or zero.
+func (d *inflater) fast() verdict {
+	w := d.w
+	out := &w.buf
+	o, low := w.end, w.low
+	b, n, ip := d.b, d.n, d.ip
+	limit := min(d.end, inputSize) - fastInput
+	v := loopLow
+	for ip <= limit && o < windowFull {
+		b |= binary.LittleEndian.Uint64(d.in[ip:]) << (n & 63)
+		ip += (63 - n) >> 3
+		n |= 56
+
+		e := d.lit[b&(1<<litBits-1)]
+		if e&entryLiteral != 0 {
+			binary.LittleEndian.PutUint16(out[o:], uint16(e>>16))
+			o += uint(e>>6) & 3
+			b >>= e & 63
+			n -= uint(e & 63)
+			e = d.lit[b&(1<<litBits-1)]
+			if e&entryLiteral != 0 {
+				binary.LittleEndian.PutUint16(out[o:], uint16(e>>16))
+				o += uint(e>>6) & 3
+				b >>= e & 63
+				n -= uint(e & 63)
+				e = d.lit[b&(1<<litBits-1)]
+				if e&entryLiteral != 0 {
+					binary.LittleEndian.PutUint16(out[o:], uint16(e>>16))
+					o += uint(e>>6) & 3
+					b >>= e & 63
+					n -= uint(e & 63)
+					continue
+				}
+			}
+		}
+		if e&entryOdd != 0 {
+			if e&entryLink != 0 {
+				b >>= litBits
+				n -= litBits
+				e = d.lit[uint64(e>>16)+b&(1<<(e>>8&15)-1)]
+				if e&entryLiteral != 0 {
+					out[o] = byte(e >> 16)
+					o++
+					b >>= e & 63
+					n -= uint(e & 63)
+					continue
+				}
+			}
+			if e&entryEnd != 0 {
+				b >>= e & 63
+				n -= uint(e & 63)
+				v = loopEnd
+				break
+			}
+			if e&entryBad != 0 {
+				v = loopBadCode
+				break
+			}
+		}
+		length := uint(e>>16) + uint(b&(1<<(e&63)-1)>>(e>>8&15))
+		b >>= e & 63
+		n -= uint(e & 63)
+
+		if n < 28 {
+			b |= binary.LittleEndian.Uint64(d.in[ip:]) << (n & 63)
+			ip += (63 - n) >> 3
+			n |= 56
+		}
+		e = d.dist[b&(1<<distBits-1)]
+		if e&entryOdd != 0 {
+			if e&entryLink != 0 {
+				b >>= distBits
+				n -= distBits
+				e = d.dist[uint64(e>>16)+b&(1<<(e>>8&15)-1)]
+			}
+			if e&entryBad != 0 {
+				v = loopBadCode
+				break
+			}
+		}
+		dist := uint(e>>16) + uint(b&(1<<(e&63)-1)>>(e>>8&15))
+		b >>= e & 63
+		n -= uint(e & 63)
+		if dist > o-low {
+			v = loopBadDist
+			break
+		}
+
+		from, to := o-dist, o
+		o += length
+		if dist >= 16 {
+			*(*[16]byte)(out[to:]) = *(*[16]byte)(out[from:])
+			for length > 16 {
+				to += 16
+				from += 16
+				length -= 16
+				*(*[16]byte)(out[to:]) = *(*[16]byte)(out[from:])
+			}
+			continue
+		}
+		repeat(out, to, o, dist)
+	}
+	w.end = o
+	d.b, d.n, d.ip = b&(1<<(n&63)-1), n, ip
+	return v
+}
+
+// repeat fills out from to to end, and up to 16 bytes beyond, with the dist bytes before, dist
+// being less than 16.
+func repeat(out *[windowSize]byte, to, end, dist uint) {
+	from := to - dist
+	if dist >= 8 {
+		for ; to < end; to, from = to+8, from+8 {
+			*(*[8]byte)(out[to:]) = *(*[8]byte)(out[from:])
+		}
+		return
+	}
+	// As many whole repetitions as go into a word.
+	v := binary.LittleEndian.Uint64(out[from:]) & (1<<(dist*8) - 1)
+	step := dist
+	for step < 8 {
+		v |= v << (step * 8 & 63)
+		step *= 2
+	}
+	step = 8 / dist * dist
+	for ; to < end; to += step {
+		binary.LittleEndian.PutUint64(out[to:], v)
+	}
+}
+
+// careful is fast for when the input ends: it looks at no bit that is not
+// there.
+func (d *inflater) careful() verdict {
+	w := d.w
+	for w.end < windowFull {
+		d.top()
+		e, length, ok := d.take(d.lit[:], litBits)
+		switch {
+		case !ok:
+			return loopCut
+		case e&entryBad != 0:
+			return loopBadCode
+		case e&entryEnd != 0:
+			return loopEnd
+		case e&entryLiteral != 0:
+			w.buf[w.end] = byte(e >> 16)
+			w.buf[w.end+1] = byte(e >> 24)
+			w.end += uint(e>>6) & 3
+			continue
+		}
+		e, dist, ok := d.take(d.dist[:], distBits)
+		switch {
+		case !ok:
+			return loopCut
+		case e&entryBad != 0:
+			return loopBadCode
+		case dist > w.end-w.low:
+			return loopBadDist
+		}
+		for range length {
+			w.buf[w.end] = w.buf[w.end-dist]
+			w.end++
+		}
+	}
+	return loopLow
+}
+
+// take takes the next entry of a table from the bits that there are, and its
+// value with the extra bits. It is false, and nothing taken, where they do not
+// suffice.
+func (d *inflater) take(t []entry, root uint) (e entry, value uint, ok bool) {
+	b, used := d.b, uint(0)
+	e = t[b&(1<<root-1)]
+	if e&entryLink != 0 {
+		b >>= root
+		used = root
+		e = t[uint64(e>>16)+b&(1<<(e>>8&15)-1)]
+	}
+	used += uint(e & 31)
+	if used > d.n {
+		return 0, 0, false
+	}
+	d.b >>= used
+	d.n -= used
+	return e, uint(e>>16) + uint(b&(1<<(e&63)-1)>>(e>>8&15)), true
+}
+
+// top fills the bit buffer with at least 57 bits, if the input has them.
+func (d *inflater) top() {
+	for d.n <= 56 && d.ip < d.end {
+		d.b |= uint64(d.in[d.ip]) << d.n
+		d.ip++
+		d.n += 8
+	}
+}
