@@ -151,7 +151,7 @@ func (d *inflater) fill(n uint) bool {
 		d.end -= from
 	}
 	for idle := 0; d.end-d.ip < n && d.srcErr == nil; {
-		k, err := d.src.Read(d.in[d.end:])
+		k, err := d.src.Read(d.in[d.end:inputSize])
 		d.end += uint(k)
 		d.srcErr = err
 		if k > 0 {

@@ -30,7 +30,7 @@ type inflater struct {
 	lit     litTable
 	dist    distTable
 	lengths lengthTable
-	in      [inputSize]byte
+	in      [inputSize + 8]byte
 }
 
 const (
@@ -45,6 +45,7 @@ const (
 	// costs 1 % of the time at this size.
 	windowSize = 256 << 10
 	windowFull = windowSize - 6 - 258 - 16
+	slack      = 16
 )
 
 // window is a piece of output. What buf holds before start is the history, and
@@ -52,7 +53,7 @@ const (
 type window struct {
 	start, end  uint
 	low, summed uint
-	buf         [windowSize]byte
+	buf         [windowSize + slack]byte
 }
 
 func (w *window) output() []byte { return w.buf[w.start:w.end] }
@@ -197,7 +198,6 @@ func (d *inflater) codes() error {
 		!build(d.dist[:], distBits, lengths[nlit:nlit+ndist], of.dist[:]) {
 		return d.corrupt("code lengths that make no code")
 	}
-	pair(&d.lit)
 	return nil
 }
 

@@ -28,7 +28,7 @@ func (d *inflater) fast() verdict {
 	out := &w.buf
 	o, low := w.end, w.low
 	b, n, ip := d.b, d.n, d.ip
-	limit := min(d.end, inputSize) - fastInput
+	limit := min(d.end-fastInput, inputSize-fastInput)
 	v := loopLow
 	for ip <= limit && o < windowFull {
 		b |= binary.LittleEndian.Uint64(d.in[ip:]) << (n & 63)
@@ -37,20 +37,20 @@ func (d *inflater) fast() verdict {
 
 		e := d.lit[b&(1<<litBits-1)]
 		if e&entryLiteral != 0 {
-			binary.LittleEndian.PutUint16(out[o:], uint16(e>>16))
-			o += uint(e>>6) & 3
+			out[o] = byte(e >> 16)
+			o++
 			b >>= e & 63
 			n -= uint(e & 63)
 			e = d.lit[b&(1<<litBits-1)]
 			if e&entryLiteral != 0 {
-				binary.LittleEndian.PutUint16(out[o:], uint16(e>>16))
-				o += uint(e>>6) & 3
+				out[o] = byte(e >> 16)
+				o++
 				b >>= e & 63
 				n -= uint(e & 63)
 				e = d.lit[b&(1<<litBits-1)]
 				if e&entryLiteral != 0 {
-					binary.LittleEndian.PutUint16(out[o:], uint16(e>>16))
-					o += uint(e>>6) & 3
+					out[o] = byte(e >> 16)
+					o++
 					b >>= e & 63
 					n -= uint(e & 63)
 					continue
@@ -86,7 +86,7 @@ func (d *inflater) fast() verdict {
 		n -= uint(e & 63)
 
 		if n < 28 {
-			b |= binary.LittleEndian.Uint64(d.in[ip:]) << (n & 63)
+			b |= binary.LittleEndian.Uint64(d.in[ip&(inputSize-1):]) << (n & 63)
 			ip += (63 - n) >> 3
 			n |= 56
 		}
@@ -110,13 +110,13 @@ func (d *inflater) fast() verdict {
 			break
 		}
 
-		from, to := o-dist, o
+		from, to := (o-dist)&(windowSize-1), o&(windowSize-1)
 		o += length
 		if dist >= 16 {
 			*(*[16]byte)(out[to:]) = *(*[16]byte)(out[from:])
 			for length > 16 {
-				to += 16
-				from += 16
+				to = (to + 16) & (windowSize - 1)
+				from = (from + 16) & (windowSize - 1)
 				length -= 16
 				*(*[16]byte)(out[to:]) = *(*[16]byte)(out[from:])
 			}
@@ -131,7 +131,7 @@ func (d *inflater) fast() verdict {
 
 // repeat fills out from to to end, and up to 16 bytes beyond, with the dist bytes before, dist
 // being less than 16.
-func repeat(out *[windowSize]byte, to, end, dist uint) {
+func repeat(out *[windowSize + slack]byte, to, end, dist uint) {
 	from := to - dist
 	if dist >= 8 {
 		for ; to < end; to, from = to+8, from+8 {
@@ -168,8 +168,7 @@ func (d *inflater) careful() verdict {
 			return loopEnd
 		case e&entryLiteral != 0:
 			w.buf[w.end] = byte(e >> 16)
-			w.buf[w.end+1] = byte(e >> 24)
-			w.end += uint(e>>6) & 3
+			w.end++
 			continue
 		}
 		e, dist, ok := d.take(d.dist[:], distBits)

@@ -12,10 +12,9 @@ import (
 // the main one. An entry says all that its code stands for:
 //
 //	bits 0–4    bits to take from the stream: code, or rest of it in a subtable, and extra bits
-//	bits 6–7    literals: how many, 1 or 2
 //	bits 8–11   bits before the extra ones; links: of the subtable
 //	bits 12–15  one of the kinds below, or none
-//	bits 16–31  literals: the bytes; lengths and distances: base; links: where the subtable starts
+//	bits 16–31  literals: the byte; lengths and distances: base; links: where the subtable starts
 //
 // Bit 5 is never set, so that shifting by `entry & 63`, which is what
 // processors do anyway, shifts by bits 0–4.
@@ -63,7 +62,7 @@ type symbols struct {
 var alphabets = sync.OnceValue(func() *symbols {
 	s := &symbols{}
 	for i := range 256 {
-		s.lit[i] = entryLiteral | 1<<6 | entry(i)<<16
+		s.lit[i] = entryLiteral | entry(i)<<16
 	}
 	s.lit[256] = entryEnd
 	base := entry(3)
@@ -109,7 +108,6 @@ var fixed = sync.OnceValue(func() *struct {
 		}
 	}
 	build(t.lit[:], litBits, lengths[:], alphabets().lit[:])
-	pair(&t.lit)
 	for i := range 32 {
 		lengths[i] = 5
 	}
@@ -215,19 +213,3 @@ func long(t []entry, root, code uint, sorted []uint16, count []int, of []entry) 
 }
 
 func reverse(code, n uint) uint { return uint(bits.Reverse16(uint16(code))) >> (16 - n) }
-
-// pair makes one entry of two literals wherever both of their codes fit into
-// the lookup. From the last entry to the first: the entry of the second
-// literal is in front of the first's, not yet paired.
-func pair(t *litTable) {
-	for i := 1<<litBits - 1; i >= 0; i-- {
-		a := t[i]
-		if a&entryLiteral == 0 {
-			continue
-		}
-		b := t[i>>(a&31)]
-		if n := a&31 + b&31; b&entryLiteral != 0 && n <= litBits {
-			t[i] = entryLiteral | 2<<6 | n | a&(0xff<<16) | b<<8&(0xff<<24)
-		}
-	}
-}
