@@ -5,6 +5,7 @@ import "io"
 // ahead inflates on a goroutine of its own, up to four windows ahead of whoever
 // reads from it, so that inflating goes on while files are written.
 type ahead struct {
+	pool   *Pool
 	d      *inflater
 	full   chan *window  // decoded, in order; closed after the last
 	free   chan *window  // to be filled; nil where memory is still to be made
@@ -17,8 +18,8 @@ type ahead struct {
 const aheadWindows = 4
 
 // newAhead decodes the gzip blob in src. The error is about its first header.
-func newAhead(src io.Reader) (*ahead, error) {
-	a := &ahead{d: &inflater{src: src}, full: make(chan *window, aheadWindows), free: make(chan *window, aheadWindows), stop: make(chan struct{})}
+func newAhead(p *Pool, src io.Reader) (*ahead, error) {
+	a := &ahead{pool: p, d: &inflater{src: src}, full: make(chan *window, aheadWindows), free: make(chan *window, aheadWindows), stop: make(chan struct{})}
 	if err := a.d.header(); err != nil {
 		return nil, err
 	}
@@ -51,7 +52,7 @@ func (a *ahead) next() *window {
 	select {
 	case w := <-a.free:
 		if w == nil {
-			w = new(window)
+			w = a.pool.window()
 		}
 		return w
 	case <-a.stop:
@@ -109,8 +110,16 @@ func (a *ahead) WriteTo(w io.Writer) (int64, error) {
 // Close waits for a read of the source under way.
 func (a *ahead) Close() error {
 	close(a.stop)
-	for range a.full {
-		// what was decoded ahead is dropped
+	for w := range a.full {
+		a.pool.putWindow(w) // decoded in vain
+	}
+	if a.cur != nil {
+		a.pool.putWindow(a.cur)
+	}
+	for range len(a.free) {
+		if w := <-a.free; w != nil {
+			a.pool.putWindow(w)
+		}
 	}
 	return nil
 }
