@@ -183,6 +183,7 @@ func TestInflateHandmade(t *testing.T) {
 		"287 codes":                       {with(append(set(258, 'a', 1, 256, 2, 257, 2), make([]uint, 29)...), set(1, 0, 1), aaaa), "!"},
 		"30 distances":                    {with(small, set(30, 0, 1, 29, 1), aaaa), "aaaa"},
 		"31 distances":                    {with(small, set(31, 0, 1, 29, 1), aaaa), "!"},
+		"oversubscribed in the last bit":  {with(append(longest(), 15), set(1), end), "!"},
 		"codes of 15 bits":                {with(longest(), set(2, 0, 1, 1, 1), func(w *bitWriter, l, _ code) { w.symbol(l, 14).symbol(l, 13).symbol(l, 256) }), "\x0e\x0d"},
 		"before the start":                {head().bits(3, 3).symbol(fl, 'a').match(fl, fd, 3, 2).symbol(fl, 256).b, "!"},
 		"at the start":                    {head().bits(3, 3).match(fl, fd, 3, 1).symbol(fl, 256).b, "!"},
@@ -322,7 +323,7 @@ func TestInflateMembers(t *testing.T) {
 		"extra of 65535": head(4, "\xff\xff"+long(65535)), "two long extras": join(head(4, "\xff\xff"+long(65535)), head(4, "\xff\xff"+long(65535))),
 		"header checksum": headerCRC(head(2|8, "n\x00"), 12), "wrong header checksum": head(2, "\x00\x00"),
 		"reserved flag": head(32, ""), "no deflate": append([]byte{0x1f, 0x8b, 7}, body[3:]...),
-		"header only": body[:10], "two": join(body, body), "two hundred": bytes.Repeat(body, 200),
+		"header only": body[:10], "cut in the header checksum": head(2, "")[:11], "two": join(body, body), "two hundred": bytes.Repeat(body, 200),
 		"zeros behind": join(body, make([]byte, 512)), "one zero behind": join(body, []byte{0}), "garbage behind": join(body, noise(100)),
 		"half a header behind": join(body, body[:7]), "a name that is cut behind": join(body, head(8, "name")[:14]),
 		"match into the member before": join(body, member(new(bitWriter).bits(3, 3).bits(0, 7).bits(0, 60).b, nil)),
@@ -333,6 +334,24 @@ func TestInflateMembers(t *testing.T) {
 	back := member(new(bitWriter).bits(3, 3).match(fl, fd, 3, 4).symbol(fl, 256).b, []byte("bod"))
 	if err := sameVerdict(t, p, "match into the member before", join(body, back)); err == nil {
 		t.Error("a match reaches into the member before")
+	}
+	// The border between two members is in the history of the next window.
+	first := noise(windowFull - history - 10)
+	fw := new(bitWriter)
+	for b := first; len(b) > 0; b = b[min(len(b), 60_000):] {
+		fw.stored(0, b[:min(len(b), 60_000)])
+	}
+	before := member(fw.stored(1, nil).b, first)
+	for _, distance := range []uint{20, 21, 30} {
+		w := new(bitWriter).bits(3, 3)
+		for range 20 {
+			w.symbol(fl, 'a')
+		}
+		w.match(fl, fd, 3, distance).symbol(fl, 256)
+		blob := join(before, member(w.b, bytes.Repeat([]byte("a"), 23)), body)
+		if err := sameVerdict(t, p, "member across windows", blob); (err == nil) != (distance == 20) || errors.Is(err, errGzipCheck) {
+			t.Errorf("distance of %d in a member of 20 bytes: %v", distance, err)
+		}
 	}
 	if _, err := inflate(p, bytes.NewReader(head(64, ""))); !errors.Is(err, errGzipReserved) {
 		t.Errorf("reserved flag: %v", err)
@@ -412,6 +431,22 @@ func TestInflateWriteTo(t *testing.T) {
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// Output that ends anywhere near the end of a window, the careful loop at work.
+func TestInflateWindowEdge(t *testing.T) {
+	p := newPool(t, 1)
+	for size := windowFull - history - 2000; size < windowFull-history+600; size += 13 {
+		for _, in := range [][]byte{make([]byte, size), bytes.Repeat(noise(250), size/250+1)[:size], noise(size)} {
+			var out bytes.Buffer
+			w := stdgzip.NewWriter(&out)
+			w.Write(in)
+			w.Close()
+			if got, err := inflate(p, &out); err != nil || !bytes.Equal(got, in) {
+				t.Fatalf("%d bytes of %d, %v", len(got), size, err)
+			}
 		}
 	}
 }
