@@ -11,12 +11,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
 	"testing"
 
+	kgzip "github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
 )
@@ -196,6 +198,51 @@ func BenchmarkDecode(b *testing.B) {
 			})
 		}
 		p.Close()
+	}
+}
+
+// BenchmarkInflate decodes what compress/gzip makes at level 6. With
+// -count=N -shuffle=on, or a loop around the whole, the four take turns.
+func BenchmarkInflate(b *testing.B) {
+	in := sample(b)
+	var blob bytes.Buffer
+	w := stdgzip.NewWriter(&blob)
+	w.Write(in)
+	w.Close()
+	p := NewPool(0)
+	defer p.Close()
+	for _, d := range []struct {
+		name   string
+		decode func(r io.Reader) (io.Reader, error)
+	}{
+		{"lighter", func(r io.Reader) (io.Reader, error) { return p.NewReader(r) }},
+		{"klauspost", func(r io.Reader) (io.Reader, error) { return kgzip.NewReader(r) }},
+		{"compress-gzip", func(r io.Reader) (io.Reader, error) { return stdgzip.NewReader(r) }},
+		{"pigz", func(r io.Reader) (io.Reader, error) {
+			cmd := exec.Command("pigz", "-d", "-c")
+			cmd.Stdin = r
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				return nil, err
+			}
+			return out, cmd.Start()
+		}},
+	} {
+		b.Run(d.name, func(b *testing.B) {
+			b.SetBytes(int64(len(in)))
+			for b.Loop() {
+				r, err := d.decode(bytes.NewReader(blob.Bytes()))
+				if err != nil {
+					b.Fatal(err)
+				}
+				if n, err := io.Copy(io.Discard, r); n != int64(len(in)) || err != nil {
+					b.Fatal(n, err)
+				}
+				if c, ok := r.(io.Closer); ok {
+					c.Close()
+				}
+			}
+		})
 	}
 }
 

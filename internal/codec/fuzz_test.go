@@ -2,7 +2,9 @@ package codec
 
 import (
 	"bytes"
+	"compress/flate"
 	"io"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -95,6 +97,35 @@ func FuzzSniff(f *testing.F) {
 		var h zstd.Header
 		if err := h.Decode(b); (c == Zstd) != (err != zstd.ErrMagicMismatch) && len(b) > 4 {
 			t.Fatalf("%s, but its header is: %v", c, err)
+		}
+	})
+}
+
+// FuzzInflate holds the inflater against the standard library's, with the
+// input as a blob, and as a deflate stream in a blob that is right otherwise.
+func FuzzInflate(f *testing.F) {
+	blob, _ := tiny(f)
+	f.Add(blob)
+	f.Add(blob[10:])
+	f.Add(new(bitWriter).stored(1, []byte("abc")).b)
+	for seed := range uint64(20) {
+		stream, decoded := anyStream(rand.New(rand.NewPCG(seed, 2)), 300)
+		f.Add(stream)
+		f.Add(member(stream, decoded))
+	}
+	seeds(f)
+	p := newPool(f, 1)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		sameVerdict(t, p, "blob", b)
+		r := bytes.NewReader(b)
+		decoded, err := io.ReadAll(io.LimitReader(flate.NewReader(r), fuzzLimit))
+		if err == nil && len(decoded) < fuzzLimit {
+			b = member(b[:len(b)-r.Len()], decoded)
+		} else {
+			b = member(b, nil)
+		}
+		if got := sameVerdict(t, p, "stream", b); (got == nil) != (err == nil) {
+			t.Errorf("stream: %v; compress/flate: %v", got, err)
 		}
 	})
 }

@@ -51,6 +51,7 @@ type Pool struct {
 	idle   []*worker     // not in use, latest last
 	large  [][]byte      // free buffers of bufferSize
 	small  [][]byte      // free buffers of smallBuffer
+	win    []*window     // free windows of inflaters, up to aheadWindows
 	dec    *zstd.Decoder // of whole frames, shared by all readers
 	active int           // open writers and readers
 	closed bool
@@ -99,7 +100,7 @@ func (p *Pool) Close() error {
 	p.wg.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.idle, p.large, p.small = nil, nil, nil
+	p.idle, p.large, p.small, p.win = nil, nil, nil, nil
 	if p.dec != nil {
 		p.dec.Close()
 		p.dec = nil
@@ -193,6 +194,28 @@ func (p *Pool) put(b []byte) {
 		p.small = append(p.small, b)
 	case len(b) == bufferSize:
 		p.large = append(p.large, b)
+	}
+}
+
+// window returns a window, not cleared. A reader has up to aheadWindows of them,
+// of 256 KiB each.
+func (p *Pool) window() *window {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(p.win)
+	if n == 0 {
+		return new(window)
+	}
+	w := p.win[n-1]
+	p.win = p.win[:n-1]
+	return w
+}
+
+func (p *Pool) putWindow(w *window) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.win) < aheadWindows {
+		p.win = append(p.win, w)
 	}
 }
 

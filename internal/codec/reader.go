@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -14,9 +13,9 @@ import (
 // takes without being told to, and the most that level 22 asks for.
 const maxWindow = 128 << 20
 
-// Decoding is klauspost's in every build: what is decoded came from outside,
-// and memory-safe code at nine tenths of libzstd's speed is the better half of
-// that bargain.
+// Decoding is done in Go in every build: what is decoded came from outside, and
+// memory-safe code at nine tenths of libzstd's speed (klauspost's zstd) or twice
+// zlib's (our own inflater) is the better half of that bargain.
 
 // NewReader decodes r, whatever its codec is: what is neither gzip nor zstd is
 // passed through. Any number of zstd frames and gzip members is read,
@@ -52,11 +51,11 @@ func (p *Pool) decoder(r *bufio.Reader, c Codec) (io.ReadCloser, error) {
 		}
 		return d.IOReadCloser(), nil
 	case Gzip:
-		d, err := gzip.NewReader(r)
+		d, err := newAhead(p, r)
 		if err != nil {
-			return nil, fmt.Errorf("gzip: %w", err)
+			return nil, err
 		}
-		return newAhead(d), nil
+		return d, nil
 	}
 	return io.NopCloser(r), nil
 }
@@ -69,6 +68,10 @@ type reader struct {
 	pool  *Pool
 	close func() error
 }
+
+// WriteTo writes all that is left to w, where the decoder can from its own
+// memory.
+func (r *reader) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, r.Reader) }
 
 func (r *reader) Close() error {
 	if r.close == nil {
