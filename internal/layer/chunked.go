@@ -35,13 +35,13 @@ import (
 // snapshotter's estargz/zstdchunked, wants an older one of 40 bytes with other
 // annotations and reads no blob that containers/storage has written since 2023.
 
-// chunkSize is the most of a file that one frame holds: what a changed file is
-// fetched and a large one reused by. Buildah ends chunks where a rolling sum
-// says, every 64 KiB on average, for the sake of files that changed a little;
-// but of what two versions of an image share, 96–99 % are whole files, and such
-// chunks made a layer of 50 MB a quarter larger. 4 MiB cost 0.3–0.7 % against one
-// stream, and leave the end of a buffer of 8 MiB less often unused than larger
-// ones would.
+// chunkSize is the most of a file that one frame holds. Larger files have a
+// digest for each chunk. Buildah ends chunks where a rolling sum says, every
+// 64 KiB on average, for the sake of files that changed a little; but of what two
+// versions of an image share, 96–99 % are whole files, podman 5.8 reuses no chunk
+// of a changed file, Buildah's neither, and such chunks made a layer of 50 MB
+// a quarter larger. 4 MiB cost 0.3–0.7 % against one stream; with larger ones
+// the end of a buffer would stay unused more often.
 const chunkSize = 4 << 20
 
 // ChunkedOptions say what WriteChunked makes. The zero value is zstd:3.
@@ -105,13 +105,13 @@ type chunker struct {
 }
 
 func (c *chunker) open(pool *codec.Pool, dst io.Writer, o ChunkedOptions) (err error) {
-	bare := codec.Options{Compression: o.Compression, Bare: true}
+	bare := codec.Options{Compression: o.Compression, FrameSize: chunkSize, Bare: true}
 	if c.split.w, err = pool.NewWriter(&c.split.packed, bare); err != nil {
 		return err
 	}
 	if c.toc.w, err = pool.NewWriter(&c.toc.packed, bare); err == nil {
-		c.w, err = pool.NewWriter(dst, codec.Options{Compression: o.Compression, DiffID: true, Epoch: o.Epoch,
-			Layout: codec.Chunked, Trailer: c.trailer})
+		c.w, err = pool.NewWriter(dst, codec.Options{Compression: o.Compression, FrameSize: chunkSize, DiffID: true,
+			Epoch: o.Epoch, Layout: codec.Chunked, Trailer: c.trailer})
 	}
 	if err != nil {
 		c.abort()
@@ -138,11 +138,14 @@ func (c *chunker) run() error {
 			return err
 		}
 		c.pos += int64(len(meta))
-		if hdr == nil || c.plain != "" {
+		if c.plain != "" {
 			return c.finish()
 		}
 		if err := c.split.segment(meta); err != nil {
 			return err
+		}
+		if hdr == nil {
+			return c.finish()
 		}
 		if err := c.file(hdr); err != nil {
 			return err

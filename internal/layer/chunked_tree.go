@@ -9,17 +9,16 @@ import (
 )
 
 // tree is the names of a layer and what each is. A tar that is read entry by
-// entry may name a file twice, hide one of its own or go through its own
-// symbolic links. One that is put together from a table of contents may not:
-// clients refuse such a table, or make every file once and find it there
-// already, and instead of reading the tar they give the pull up.
+// entry may name a file twice, come before its directory, hide one of its own
+// or go through its own symbolic links. One that is put together from a table
+// of contents may not: containers/storage refuses such a table, or makes every
+// file once and finds it there already, or makes files on 32 goroutines that
+// trip over each other's directories, which then have no permissions; and
+// instead of reading the tar it gives the pull up (podman 5.8).
 type tree struct {
 	names     map[string]byte // cleaned, from the root: the type of the entry
 	whiteouts []string        // the names they hide
 }
-
-// implied is a directory that has no entry, only entries below it.
-const implied = 0
 
 // The names of image-spec's layer.md. Others that begin with whiteoutAufs are
 // left over from AUFS; whoever reads the tar passes over them.
@@ -32,19 +31,23 @@ const (
 // admit adds an entry, or says why it cannot be in a table of contents.
 func (t *tree) admit(hdr *tar.Header) string {
 	name := path.Clean("/" + hdr.Name)
-	is, known := t.names[name]
-	dir := hdr.Typeflag == tar.TypeDir
+	_, known := t.names[name]
+	above := path.Dir(name)
 	switch {
 	case entryType(hdr.Typeflag) == "":
 		return "an entry of type " + string(rune(hdr.Typeflag)) + ": " + name
-	case hdr.Name == "" || name == "/" && !dir:
+	case hdr.Name == "" || name == "/" && hdr.Typeflag != tar.TypeDir:
 		return "an entry without a name"
-	case known && (is != implied || !dir):
+	case known:
 		return "two entries of one name: " + name
+	case above != "/" && t.names[above] != tar.TypeDir:
+		return "an entry whose directory has none before it: " + name
 	case hdr.Size > 0 && hdr.Typeflag != tar.TypeReg:
 		return "content in what is no file: " + name
 	case hdr.Typeflag == tar.TypeLink && !t.linkable(hdr.Linkname):
 		return "a hard link to what is no file before it: " + name
+	case isNode(hdr.Typeflag) && !strings.HasPrefix(name, "/dev/"):
+		return "a device or pipe outside of /dev: " + name
 	case !utf8.ValidString(hdr.Name) || !utf8.ValidString(hdr.Linkname):
 		return "a name that is not UTF-8: " + name
 	}
@@ -60,14 +63,23 @@ func (t *tree) admit(hdr *tar.Header) string {
 		return why
 	}
 	t.names[name] = hdr.Typeflag
-	return t.imply(name)
+	return ""
+}
+
+// isNode is for what clients leave out when they follow a table. Below /dev,
+// where base images have some, every runtime mounts its own.
+func isNode(flag byte) bool {
+	return flag == tar.TypeChar || flag == tar.TypeBlock || flag == tar.TypeFifo
 }
 
 // linkable says whether a hard link to name can be made.
 func (t *tree) linkable(name string) bool {
 	name = path.Clean("/" + name)
-	is, known := t.names[name]
-	return known && is != implied && is != tar.TypeDir && !strings.HasPrefix(path.Base(name), whiteout)
+	switch t.names[name] {
+	case tar.TypeReg, tar.TypeSymlink, tar.TypeLink:
+		return !strings.HasPrefix(path.Base(name), whiteout)
+	}
+	return false
 }
 
 // hide notes what a whiteout hides.
@@ -85,23 +97,6 @@ func (t *tree) hide(name string, hdr *tar.Header) string {
 		return "an entry of AUFS: " + name
 	}
 	t.whiteouts = append(t.whiteouts, dir+hidden)
-	return ""
-}
-
-// imply adds the directories above name that nothing has named yet.
-func (t *tree) imply(name string) string {
-	for name != "/" {
-		name = path.Dir(name)
-		switch is, known := t.names[name]; {
-		case strings.HasPrefix(path.Base(name), whiteout):
-			return "an entry below a whiteout: " + name
-		case known && (is == implied || is == tar.TypeDir):
-			return ""
-		case known:
-			return "an entry below what is no directory: " + name
-		}
-		t.names[name] = implied
-	}
 	return ""
 }
 
