@@ -224,8 +224,9 @@ func (c *cursor) chunks(b []byte, e tocLine, n int) ([]byte, error) {
 		b = append(appendSum(append(b, `,"chunkDigest":"`...), *f.Sum), '"')
 		c.next()
 	}
-	// Buildah has the end at the file only. Readers take the last chunk's for
-	// it, and where that has none the next file's offset, headers included.
+	// The end of a file's last chunk is at the file in what Buildah writes, for
+	// readers that know no chunks. Those that do take the last chunk's, and
+	// where that has none the next file's offset, headers included.
 	return append(appendInt(b, "endOffset", c.out), '}'), nil
 }
 
