@@ -83,8 +83,11 @@ func (b *tarball) end() []byte {
 func text(seed uint64, n int) []byte {
 	r := rand.New(rand.NewPCG(seed, 1))
 	var b []byte
-	for len(b) < n {
+	for len(b) < min(n, 30_000) {
 		b = fmt.Appendf(b, "%x the %d quick ", r.IntN(1000), r.IntN(10))
+	}
+	for len(b) < n {
+		b = append(b, b[r.IntN(5000):]...)
 	}
 	return b[:n]
 }
@@ -124,9 +127,9 @@ func everything(t testing.TB) []byte {
 		AccessTime: time.Unix(5, 5), ChangeTime: time.Unix(0, 0)}, text(4, 513))
 	b.add(tar.Header{Name: "var/old/.wh..wh..opq"}, nil)
 	b.add(tar.Header{Name: "var/.wh.gone"}, nil)
-	for i, n := range []int{1, 511, 512, 513, 70_000, 1 * mib, 4 * mib, 4*mib + 1, 9 * mib} {
+	for i, n := range []int{1, 511, 512, 513, 70_000, 4 * mib, 4*mib + 1, 9 * mib} {
 		b.add(tar.Header{Name: fmt.Sprintf("data/text%d", i), ModTime: time.Unix(0, 0)}, text(uint64(i), n))
-		b.add(tar.Header{Name: fmt.Sprintf("data/zero%d", i)}, make([]byte, n))
+		b.add(tar.Header{Name: fmt.Sprintf("data/zero%d", i)}, make([]byte, min(n, 100_000)))
 		b.add(tar.Header{Name: fmt.Sprintf("data/noise%d", i)}, noise(uint64(i), min(n, mib)))
 	}
 	for i := range 300 {
@@ -327,7 +330,7 @@ func (g getter) Get(name string) (io.ReadCloser, error) {
 func TestChunked(t *testing.T) {
 	in := everything(t)
 	p := newPool(t, 2)
-	for _, level := range []int{1, 3, 7} {
+	for _, level := range []int{3, 7} {
 		blob, res := chunked(t, p, in, layer.ChunkedOptions{Compression: codec.Compression{Codec: codec.Zstd, Level: level}})
 		if res.Plain != "" {
 			t.Fatal(res.Plain)
