@@ -56,7 +56,7 @@ test: ## run all tests, fuzz seeds included, and print the coverage
 	@rm -f coverage.race coverage.plain coverage.out; failed=0; \
 	run() { echo "go test $$*"; $(TEST) "$$@" || failed=1; }; \
 	run -race -skip='$(MEASURES)' -coverprofile=coverage.race $(RACE); \
-	run -run='$(MEASURES)' ./internal/codec; \
+	run -run='$(MEASURES)' ./internal/codec ./internal/layer; \
 	run -coverprofile=coverage.plain $(PLAIN); \
 	{ cat coverage.race; tail -n +2 coverage.plain; } > coverage.out; \
 	$(GO) tool cover -func=coverage.out | awk 'END { print "coverage: " $$NF " of statements" }'; \

@@ -1,9 +1,12 @@
 package codec
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"sync/atomic"
 )
 
@@ -13,8 +16,25 @@ import (
 type summary struct {
 	in, out int64
 	frames  int
-	crc     uint32 // gzip: IEEE, of the tar
-	spans   []span // zstd
+	crc     uint32  // gzip: IEEE, of the tar
+	made    []Frame // zstd
+}
+
+// Frame is one data frame of a zstd blob.
+type Frame struct {
+	Packed, Size uint32             // bytes in the blob and of the tar
+	Sum          *[sha256.Size]byte // of its tar, where BeginFrame was asked for it
+}
+
+// cut is where BeginFrame was called in a buffer; piece is what lies between.
+type cut struct {
+	at  int
+	sum bool
+}
+
+type piece struct {
+	end int
+	sum bool
 }
 
 // format is how frames become a blob.
@@ -24,11 +44,13 @@ type format interface {
 	tail(s *summary) []byte
 }
 
-// frame is a piece of the tar on its way. Its input lives until it is both
-// hashed and compressed.
+// frame is a buffer of tar on its way: one frame of the blob, or several that
+// BeginFrame separated. Its input lives until it is both hashed and compressed.
 type frame struct {
 	in, out []byte
-	dict    []byte // gzip
+	pieces  []piece // of in, one at least
+	made    []Frame // zstd: what they became
+	dict    []byte  // gzip
 	last    bool
 	token   chan struct{} // where the frame's token goes back to
 	outTok  bool          // holds a token of pool.outs
@@ -43,7 +65,7 @@ func (w *Writer) submit(last bool) {
 	if !w.submitted {
 		w.start()
 	}
-	f := &frame{in: w.cur, token: w.curToken, last: last, done: make(chan struct{})}
+	f := &frame{in: w.cur, pieces: w.pieces(), token: w.curToken, last: last, done: make(chan struct{})}
 	w.cur, w.curToken = nil, nil
 	w.count(f)
 	f.refs.Store(1)
@@ -64,7 +86,7 @@ func (w *Writer) submit(last bool) {
 // count does what must be done to the tar in order and costs next to nothing.
 func (w *Writer) count(f *frame) {
 	w.sum.in += int64(len(f.in))
-	w.sum.frames++
+	w.sum.frames += len(f.pieces)
 	if w.c.Codec != Gzip {
 		return
 	}
@@ -157,7 +179,7 @@ func (w *Writer) emit() {
 			w.fail(f.err)
 		case f.out != nil:
 			w.write(f.out)
-			w.sum.spans = append(w.sum.spans, span{uint32(len(f.out)), uint32(len(f.in))})
+			w.sum.made = append(w.sum.made, f.made...)
 		}
 		if w.c.Codec == Uncompressed {
 			w.release(f)
@@ -168,7 +190,35 @@ func (w *Writer) emit() {
 		}
 		f.token <- struct{}{}
 	}
+	if w.failed() != nil {
+		return
+	}
+	for _, b := range w.trail() {
+		w.write(b)
+	}
 	w.write(w.format.tail(&w.sum))
+}
+
+// trail is what the trailer makes, with the headers of skippable frames.
+func (w *Writer) trail() [][]byte {
+	if w.trailer == nil {
+		return nil
+	}
+	contents, err := w.trailer(w.sum.made)
+	if err != nil {
+		w.fail(err)
+		return nil
+	}
+	b := make([][]byte, 0, 2*len(contents))
+	for _, content := range contents {
+		if uint64(len(content)) > math.MaxUint32 {
+			w.fail(fmt.Errorf("%d bytes do not fit into a skippable frame", len(content)))
+			return nil
+		}
+		header := binary.LittleEndian.AppendUint32(nil, skippableMagic)
+		b = append(b, binary.LittleEndian.AppendUint32(header, uint32(len(content))), content)
+	}
+	return b
 }
 
 // write sends b to dst unless w has failed. After fail and a turn of dstMu
@@ -192,7 +242,7 @@ func (w *Writer) write(b []byte) {
 // closeSmall makes the whole blob of a layer within one small buffer, on this
 // goroutine.
 func (w *Writer) closeSmall() {
-	f := &frame{in: w.cur, last: true}
+	f := &frame{in: w.cur, pieces: w.pieces(), last: true}
 	w.count(f)
 	if w.sha != nil {
 		w.sha.Write(f.in)
@@ -212,8 +262,11 @@ func (w *Writer) closeSmall() {
 			w.fail(err)
 			return
 		}
-		w.sum.spans = append(w.sum.spans, span{uint32(len(b)), uint32(len(f.in))})
+		w.sum.made = f.made
 		out = append(w.format.head(), b...)
+		for _, b := range w.trail() {
+			out = append(out, b...)
+		}
 		out = append(out, w.format.tail(&w.sum)...)
 	}
 	w.write(out)

@@ -63,6 +63,25 @@ func readSeekTable(r io.ReaderAt, size int64) ([]span, error) {
 	return spans, nil
 }
 
+// joinedSize is how much of the tar small frames are read and decoded
+// together: one by one, the frames of a chunked blob are a read, a goroutine
+// and a buffer for some hundred bytes each.
+const joinedSize = 64 << 10
+
+// joined is how many of the first spans are decoded together, and what they
+// sum up to. At least it is one.
+func joined(spans []span) (n int, sum span) {
+	for _, s := range spans {
+		if n > 0 && (sum.in+s.in > joinedSize || sum.out+s.out > bufferSize) {
+			break
+		}
+		n++
+		sum.in += s.in
+		sum.out += s.out
+	}
+	return n, sum
+}
+
 // onlySkippable says whether nothing but a few skippable frames lies between
 // two offsets: data there would be seen by every decoder but this one.
 func onlySkippable(r io.ReaderAt, from, to int64) (bool, error) {
@@ -119,11 +138,12 @@ type parallelReader struct {
 	err    error       // from then on
 }
 
-// decoding is one frame on its way.
+// decoding is one frame on its way, or several small ones.
 type decoding struct {
 	token       chan struct{} // where its token goes back to
 	off         int64
-	span        span
+	frames      []span
+	span        span // all of them
 	packed, buf []byte
 	done        chan struct{} // closed when err is there, or buf holds span.in bytes
 	err         error
@@ -195,7 +215,8 @@ func (r *parallelReader) recycle() {
 // start sends off as many frames as may be in flight.
 func (r *parallelReader) start() {
 	for len(r.spans) > 0 && len(r.queue) <= r.pool.workers {
-		d := &decoding{off: r.off, span: r.spans[0], done: make(chan struct{})}
+		n, sum := joined(r.spans)
+		d := &decoding{off: r.off, frames: r.spans[:n], span: sum, done: make(chan struct{})}
 		select {
 		case <-r.own:
 			d.token = r.own
@@ -207,7 +228,7 @@ func (r *parallelReader) start() {
 				return
 			}
 		}
-		r.spans = r.spans[1:]
+		r.spans = r.spans[n:]
 		r.off += int64(d.span.out)
 		if n := len(r.packed); n > 0 {
 			d.packed, r.packed = r.packed[n-1], r.packed[:n-1]
@@ -221,8 +242,8 @@ func (r *parallelReader) start() {
 	}
 }
 
-// decode reads one frame, with no claim on the CPU while the source is waited
-// for, and decodes it.
+// decode reads its frames, with no claim on the CPU while the source is waited
+// for, and decodes them. Each must be what the table says.
 func (r *parallelReader) decode(d *decoding) {
 	defer close(d.done)
 	packed := d.packed[:d.span.out]
@@ -236,15 +257,23 @@ func (r *parallelReader) decode(d *decoding) {
 		return
 	}
 	defer func() { r.pool.cpu <- struct{}{} }()
-	n := int(d.span.in)
-	out, err := r.dec.DecodeAll(packed, d.buf[:0:n])
-	switch {
-	case errors.Is(err, zstd.ErrDecoderSizeExceeded) || err == nil && len(out) != n:
-		d.err = errSeekTable
-	case err != nil:
-		d.err = err
-	case n > 0 && &out[0] != &d.buf[0]:
-		copy(d.buf, out)
+	buf := d.buf
+	for _, s := range d.frames {
+		n := int(s.in)
+		out, err := r.dec.DecodeAll(packed[:s.out], buf[:0:n])
+		switch {
+		case errors.Is(err, zstd.ErrDecoderSizeExceeded) || err == nil && len(out) != n:
+			d.err = errSeekTable
+		case err != nil:
+			d.err = err
+		case n > 0 && &out[0] != &buf[0]:
+			copy(buf, out)
+		}
+		if d.err != nil {
+			return
+		}
+		packed, buf = packed[s.out:], buf[n:]
+		d.off += int64(s.out) // of the frame at fault
 	}
 }
 

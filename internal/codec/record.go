@@ -17,7 +17,19 @@ type Record struct {
 	FrameSize int    // bytes of tar a frame
 	Encoder   string // as Encoder returns it
 	Epoch     *int64 // seconds that the tar's times were clamped to, where they were
+	Layout    Layout // by what rule the tar was cut into frames
 }
+
+// Layout is the rule by which a tar was cut into frames. Blobs of different
+// layouts differ in every byte. A version of this package that does not know
+// a layout must not take its blobs for evenly cut ones, so it has no record.
+type Layout string
+
+// The layouts there are.
+const (
+	Even    Layout = ""        // all frames are of Record.FrameSize, but for the last
+	Chunked Layout = "chunked" // a file of the tar begins a frame, none is larger than Record.FrameSize
+)
 
 // recordVersion is raised when the same tar, compression, frame size and
 // encoder make other bytes because this package changed.
@@ -34,10 +46,11 @@ type recordJSON struct {
 	FrameSize int    `json:"frame"`
 	Encoder   string `json:"encoder"`
 	Epoch     *int64 `json:"epoch,omitempty"`
+	Layout    Layout `json:"layout,omitempty"`
 }
 
 func (r Record) encode() ([]byte, error) {
-	b, err := json.Marshal(recordJSON{recordVersion, r.Codec, r.Level, r.FrameSize, r.Encoder, r.Epoch})
+	b, err := json.Marshal(recordJSON{recordVersion, r.Codec, r.Level, r.FrameSize, r.Encoder, r.Epoch, r.Layout})
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +67,10 @@ func decodeRecord(b []byte, c Codec) *Record {
 	if len(b) > maxRecord || json.Unmarshal(b, &j) != nil || j.Version != recordVersion || j.Codec != c {
 		return nil
 	}
-	return &Record{Compression{j.Codec, j.Level}, j.FrameSize, j.Encoder, j.Epoch}
+	if j.Layout != Even && j.Layout != Chunked {
+		return nil
+	}
+	return &Record{Compression{j.Codec, j.Level}, j.FrameSize, j.Encoder, j.Epoch, j.Layout}
 }
 
 // ReadRecord reads the record of a blob of size bytes, from its last few

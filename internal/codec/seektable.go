@@ -21,9 +21,9 @@ const (
 	seekFootSize   = 9
 	zstdMagic      = 0xFD2FB528
 
-	// maxTable bounds what is read of a foreign table: 128 Ki frames, which
-	// is 1 TiB of our own.
-	maxTable = 1 << 20
+	// maxTable bounds what is read of a foreign table: 1 Mi frames, of which a
+	// chunked blob has two for every file, an evenly cut one 8 TiB.
+	maxTable = 8 << 20
 )
 
 // span is one data frame: its length in the blob and in the tar.

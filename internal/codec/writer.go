@@ -17,6 +17,16 @@ type Options struct {
 	FrameSize   int    // bytes of tar a frame, 1 KiB to 8 MiB; 0 is 8 MiB for zstd, 1 MiB for gzip and uncompressed
 	DiffID      bool   // hash what is written for Result.DiffID
 	Epoch       *int64 // recorded in the blob: seconds the tar's times were clamped to
+	Layout      Layout // recorded in the blob: by what rule BeginFrame is called
+
+	// Bare leaves out what lighter says about a blob in it, record and seek
+	// table: for zstd that stands inside of something else.
+	Bare bool
+
+	// Trailer is called once, when all frames of a zstd blob are written. What
+	// it returns goes into the blob as skippable frames, one for each slice,
+	// between the last frame and the record.
+	Trailer func(frames []Frame) ([][]byte, error)
 }
 
 // Result is what a Writer made.
@@ -45,6 +55,7 @@ type Writer struct {
 	cur       []byte        // the frame being filled: length so far, nil when there is none
 	curToken  chan struct{} // where its token goes back to; nil for a small buffer
 	dict      []byte        // gzip: the end of the frame before
+	cuts      []cut         // where frames begin in cur, if not just at its start
 	submitted bool          // the goroutines below run
 	ended     bool          // Close or Abort was here
 	own       chan struct{} // the token of the one frame that is always allowed
@@ -58,8 +69,9 @@ type Writer struct {
 	err      error         // that error; read after stop
 	dstMu    sync.Mutex    // held while dst is written
 
-	sha hash.Hash
-	sum summary
+	trailer func([]Frame) ([][]byte, error)
+	sha     hash.Hash
+	sum     summary
 }
 
 var (
@@ -85,9 +97,15 @@ func (p *Pool) NewWriter(dst io.Writer, o Options) (*Writer, error) {
 	if size < 1<<10 || size > maxFrame {
 		return nil, fmt.Errorf("frame size of %d bytes is not between 1 KiB and 8 MiB", size)
 	}
-	w := &Writer{pool: p, dst: dst, c: c, frameSize: size, format: rawFormat{}, stop: make(chan struct{})}
-	if c.Codec != Uncompressed {
-		rec, err := Record{c, size, Encoder(c), o.Epoch}.encode()
+	if c.Codec != Zstd && (o.Bare || o.Trailer != nil || o.Layout != Even) {
+		return nil, fmt.Errorf("%s blob: bare blobs, trailers and layouts are zstd's", c)
+	}
+	w := &Writer{pool: p, dst: dst, c: c, frameSize: size, format: rawFormat{}, stop: make(chan struct{}), trailer: o.Trailer}
+	switch {
+	case o.Bare:
+		w.format = zstdFormat{c.Level, nil}
+	case c.Codec != Uncompressed:
+		rec, err := Record{c, size, Encoder(c), o.Epoch, o.Layout}.encode()
 		if err != nil {
 			return nil, err
 		}
