@@ -28,6 +28,10 @@ type Target interface {
 	// Name tells people which daemon it is: "docker 28.5.2 (unix:///var/run/docker.sock)".
 	Name() string
 
+	// Platform is the one that the daemon takes of an index, and true; false
+	// where it takes the index as it is.
+	Platform() (ocispec.Platform, bool)
+
 	// Load puts the image that root, a manifest or an index, describes into the
 	// daemon and gives it names. Blobs are read from src, and of the layers only
 	// those that the daemon lacks.
@@ -50,6 +54,7 @@ type Loaded struct {
 	Left     []string      // platforms of the index that stayed behind then
 	Names    []string      // as the daemon has them: "docker.io/library/app:latest"
 	Sent     int64         // bytes that went to the daemon
+	Decoded  int           // zstd layers that went as plain tars, because the reader may know no zstd
 }
 
 // Options say where to look. The zero value looks where the daemons' own
@@ -111,7 +116,7 @@ func Detect(ctx context.Context, want string, opts Options) (Target, error) {
 		failed[0] = strings.TrimPrefix(failed[0], want+": ")
 	}
 	return nil, &hinted{fmt.Errorf("%s: %s", what, strings.Join(failed, "; ")),
-		"start one, or say where it is with DOCKER_HOST, CONTAINER_HOST or CONTAINERD_ADDRESS; -o type=oci,dest=FILE needs none"}
+		"start one, or say where it is with DOCKER_HOST, CONTAINER_HOST or CONTAINERD_ADDRESS; an OCI archive needs none"}
 }
 
 func (f finder) detect(ctx context.Context, opts Options) (Target, error) {
