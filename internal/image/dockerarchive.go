@@ -229,6 +229,9 @@ func (l *Layout) withTags(desc ocispec.Descriptor, images []savedImage) []ocispe
 			continue
 		}
 		for _, tag := range img.RepoTags {
+			if ref, err := ParseReference(tag); err == nil {
+				tag = ref.String()
+			}
 			entry := desc
 			entry.Annotations = map[string]string{containerdName: tag}
 			named = append(named, entry)

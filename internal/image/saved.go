@@ -208,7 +208,7 @@ func (s *saved) hash(ctx context.Context, names []string, diffIDs []digest.Diges
 	for i, name := range at {
 		layers[i] = s.layers[name]
 		if layers[i].MediaType == ocispec.MediaTypeImageLayer && layers[i].Digest != diffIDs[i] {
-			return nil, fmt.Errorf("%w: layer %.200q is %s, its config says %.100s", ErrCorrupt, names[i], layers[i].Digest, diffIDs[i])
+			return nil, fmt.Errorf("%w: layer %.200q is %s, its config says %.100q", ErrCorrupt, names[i], layers[i].Digest, diffIDs[i])
 		}
 	}
 	return layers, nil
