@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/lighter-oci/lighter/internal/image"
@@ -66,6 +67,9 @@ func (d *docker) save(ctx context.Context, name string) (*image.DockerArchive, e
 func (d *docker) saveTo(ctx context.Context, w io.Writer, name string) (int64, error) {
 	resp, err := d.do(ctx, http.MethodGet, "/images/"+url.PathEscape(name)+"/get", nil)
 	var status *statusError
+	if errors.As(err, &status) && status.status != http.StatusNotFound && d.kind == storePodman {
+		resp, err = d.saveOCI(ctx, name)
+	}
 	if errors.As(err, &status) && status.status == http.StatusNotFound {
 		return 0, &hinted{fmt.Errorf("%w: it has no such image", image.ErrNotFound), "`docker images` lists those that it has"}
 	}
@@ -86,4 +90,13 @@ func (d *docker) saveTo(ctx context.Context, w io.Writer, name string) (int64, e
 		return n, fmt.Errorf("it stopped sending after %d bytes: %w", n, err)
 	}
 	return n, nil
+}
+
+// saveOCI asks podman in its own API for an OCI archive. In Docker's it writes
+// Docker archives, and fails for an image whose manifest says zstd: "zstd
+// compression is not supported for docker" (4.3).
+func (d *docker) saveOCI(ctx context.Context, name string) (*http.Response, error) {
+	own := *d
+	own.base = d.base[:strings.LastIndex(d.base, "/v")] + "/v4.0.0/libpod"
+	return own.do(ctx, http.MethodGet, "/images/"+url.PathEscape(name)+"/get?format=oci-archive", nil)
 }

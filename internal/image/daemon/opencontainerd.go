@@ -78,7 +78,7 @@ func (s *stored) find(ctx context.Context, ref string) (ocispec.Descriptor, erro
 func (s *stored) findDigest(ctx context.Context, d digest.Digest) (ocispec.Descriptor, error) {
 	info, err := s.conn.content.Info(ctx, d)
 	if err != nil {
-		return ocispec.Descriptor{}, err
+		return ocispec.Descriptor{}, absent(d, err)
 	}
 	desc := ocispec.Descriptor{Digest: d, Size: info.Size}
 	b, err := image.ReadAll(ctx, s, desc)
@@ -119,7 +119,7 @@ func (s *stored) open(ctx context.Context, desc ocispec.Descriptor) (content.Rea
 	}
 	ra, err := s.conn.content.ReaderAt(namespaces.WithNamespace(ctx, s.conn.namespace), desc)
 	if err != nil {
-		return nil, s.wrap(ctx, fmt.Errorf("%s: %w", desc.Digest, err))
+		return nil, s.wrap(ctx, absent(desc.Digest, err))
 	}
 	if ra.Size() != desc.Size {
 		err := fmt.Errorf("%s: %w: %s has %d bytes, not %d", s.name, image.ErrCorrupt, desc.Digest, ra.Size(), desc.Size)
@@ -154,17 +154,22 @@ func (r *section) Read(p []byte) (int, error) {
 
 func (r *section) Close() error { return r.ra.Close() }
 
-// wrap is what a caller is told instead of gRPC's words.
+// absent is err about the blob d, in image's words.
+func absent(d digest.Digest, err error) error {
+	if errdefs.IsNotFound(err) || errdefs.IsNotFound(errgrpc.ToNative(err)) {
+		return fmt.Errorf("%w: %s", image.ErrNotFound, d)
+	}
+	return fmt.Errorf("%s: %w", d, plainError(err))
+}
+
+// wrap says whose error it is, without gRPC's wrapping.
 func (s *stored) wrap(ctx context.Context, err error) error {
-	native := errgrpc.ToNative(err)
 	var said *hinted
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, image.ErrNotFound), errors.Is(err, image.ErrCorrupt), errors.As(err, &said):
 		return fmt.Errorf("%s: %w", s.name, err)
-	case errdefs.IsNotFound(native):
-		return fmt.Errorf("%s: %w: %w", s.name, image.ErrNotFound, plainError(err))
 	}
 	return fmt.Errorf("%s: %w", s.name, plainError(err))
 }
