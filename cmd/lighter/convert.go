@@ -57,6 +57,9 @@ func (c *convertCmd) variants(to image.Location) ([]codec.Compression, error) {
 		}
 		return nil
 	}
+	if len(c.AddCompression) > 0 && to.Transport == image.InDockerArchive {
+		return nil, usageError{errors.New("--add-compression: a docker-archive holds one variant")}
+	}
 	name := c.Compression
 	if name == "" {
 		name = defaultFor(to, len(c.AddCompression) > 0 || c.ForceCompression)

@@ -152,7 +152,11 @@ func staged(to daemon.Target, dir string, l image.Location) (*writable, error) {
 			notes = append(notes, fmt.Sprintf("%s takes one platform, %s; left behind: %s", l.Short(), loaded.Platform, strings.Join(loaded.Left, ", ")))
 		}
 		if loaded.Decoded > 0 {
-			notes = append(notes, fmt.Sprintf("%d zstd layers went there uncompressed: Docker before 23 reads no zstd", loaded.Decoded))
+			layers := "1 zstd layer"
+			if loaded.Decoded > 1 {
+				layers = fmt.Sprintf("%d zstd layers", loaded.Decoded)
+			}
+			notes = append(notes, layers+" went there uncompressed: Docker before 23 reads no zstd")
 		}
 		return notes, nil
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 
 	"github.com/opencontainers/go-digest"
@@ -29,13 +30,24 @@ func Present(ctx context.Context, src Source, ref string) (Source, []string, err
 	case err != nil:
 		return nil, nil, err
 	case !ok && p.missing != nil:
-		return nil, nil, fmt.Errorf("no platform of %s is there whole: %w", root.Digest, p.missing)
+		return nil, nil, &incompleteError{fmt.Errorf("no platform of %s is there whole: %w", root.Digest, p.missing)}
 	case !ok:
 		return nil, nil, fmt.Errorf("%w: index %s has no image", ErrNotFound, root.Digest)
 	case reduced.Digest == root.Digest:
 		return src, nil, nil
 	}
 	return &reducedSource{Source: src, ref: ref, root: reduced, made: p.made}, p.left, nil
+}
+
+// incompleteError is an image of which no platform is whole.
+type incompleteError struct{ error }
+
+func (e *incompleteError) Unwrap() error { return e.error }
+
+// Hint is the next step. containerd, and Docker on it, do not fetch a layer that
+// they have unpacked before, and may be told to discard layers once unpacked.
+func (e *incompleteError) Hint() string {
+	return "daemons do not keep, or fetch, every layer that they have unpacked: read the image from its registry"
 }
 
 // presence is the state of one Present.
@@ -105,47 +117,55 @@ func (p *presence) index(ctx context.Context, desc ocispec.Descriptor, depth int
 	if err != nil {
 		return desc, false, err
 	}
-	var kept []document
-	var gone []digest.Digest
-	images, changed := 0, false
-	for _, attestations := range []bool{false, true} { // these come last, as whoever writes them has them
-		for i, child := range index.Manifests {
-			if isAttestation(child) != attestations {
-				continue
-			}
-			if err := CheckDescriptor(child); err != nil {
-				return desc, false, err
-			}
-			if attestations && slices.Contains(gone, digest.Digest(child.Annotations[referenceDigest])) {
-				continue
-			}
-			stands, ok, err := p.node(ctx, child, depth+1)
-			switch {
-			case err != nil:
-				return desc, false, err
-			case !ok:
-				gone = append(gone, child.Digest)
-				continue
-			case stands.Digest != child.Digest:
-				list[i], changed = list[i].point(stands), true
-			}
-			if !attestations {
-				images++
-			}
-			kept = append(kept, list[i])
-		}
+	kept, err := p.children(ctx, index.Manifests, list, depth+1)
+	if err != nil || len(kept) == 0 {
+		return desc, false, err
 	}
-	if len(kept) == len(list) && !changed {
-		return desc, len(list) > 0, nil
-	}
-	if images == 0 {
-		return desc, false, nil
+	if slices.EqualFunc(kept, list, func(a, b document) bool { return maps.EqualFunc(a, b, slices.Equal) }) {
+		return desc, true, nil
 	}
 	doc.set("manifests", kept)
 	b, made := doc.bytes(desc.MediaType)
 	p.made[made.Digest] = b
 	made.Annotations, made.Platform = desc.Annotations, desc.Platform
 	return made, true, nil
+}
+
+// children answers what stays of an index, in its order: none where only
+// attestations would. list are the documents of the descriptors.
+func (p *presence) children(ctx context.Context, descs []ocispec.Descriptor, list []document, depth int) ([]document, error) {
+	stays := make([]document, len(descs)) // nil for what goes
+	var gone []digest.Digest
+	images := 0
+	for _, attestations := range []bool{false, true} {
+		for i, child := range descs {
+			if isAttestation(child) != attestations || slices.Contains(gone, digest.Digest(child.Annotations[referenceDigest])) {
+				continue
+			}
+			if err := CheckDescriptor(child); err != nil {
+				return nil, err
+			}
+			stands, ok, err := p.node(ctx, child, depth)
+			switch {
+			case err != nil:
+				return nil, err
+			case !ok:
+				gone = append(gone, child.Digest)
+				continue
+			case stands.Digest != child.Digest:
+				stays[i] = list[i].point(stands)
+			default:
+				stays[i] = list[i]
+			}
+			if !attestations {
+				images++
+			}
+		}
+	}
+	if images == 0 {
+		return nil, nil
+	}
+	return slices.DeleteFunc(stays, func(d document) bool { return d == nil }), nil
 }
 
 // whole answers an ErrNotFound where something of a manifest is not there.
