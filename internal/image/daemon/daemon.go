@@ -144,6 +144,9 @@ func fullNames(names []string) ([]string, error) {
 	var full []string
 	seen := map[string]bool{}
 	for _, name := range names {
+		if _, err := digest.Parse(name); err == nil {
+			return nil, &hinted{fmt.Errorf("image name %q is an ID", name), "a daemon names images by tag: write NAME:TAG"}
+		}
 		ref, err := reference.ParseNormalizedNamed(name)
 		if err != nil {
 			return nil, fmt.Errorf("image name %q: %w", name, err)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/image"
@@ -75,6 +76,9 @@ func stage(t *testing.T, target Target, src *source, root ocispec.Descriptor, na
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, one := target.Platform(); one && (ref == "") == image.IsIndex(root.MediaType) {
+		t.Errorf("%s is narrowed to %q", root.MediaType, ref)
+	}
 	if _, err := image.Copy(t.Context(), from, ref, s, names, image.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +125,7 @@ func TestStage(t *testing.T) {
 
 func TestStageNames(t *testing.T) {
 	dir := t.TempDir()
-	for _, name := range []string{"UPPER", "app@" + digest.FromString("x").String(), "a b"} {
+	for _, name := range []string{"UPPER", "app@" + digest.FromString("x").String(), digest.FromString("x").String(), "a b"} {
 		if _, err := Stage(File{}, dir, []string{name}); err == nil {
 			t.Errorf("%q is no error", name)
 		}
@@ -271,6 +275,15 @@ func TestFilePlatform(t *testing.T) {
 	}
 	loaded, err = f.Load(t.Context(), src, src.index(t, archs{other(): theirs}), nil, nil)
 	if err != nil || loaded.Digest != theirs.Digest || len(loaded.Left) > 0 {
+		t.Errorf("%+v, %v", loaded, err)
+	}
+	// The same platform in another compression is nothing that is left behind.
+	mine.Platform = &ocispec.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	again := src.image(t, src.layer(t, "gzip", map[string][]byte{"hello": []byte("mine")}))
+	again.Platform = mine.Platform
+	both := src.addJSON(t, ocispec.MediaTypeImageIndex, ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, Manifests: []ocispec.Descriptor{mine, again}})
+	loaded, err = f.Load(t.Context(), src, both, nil, nil)
+	if err != nil || loaded.Digest != mine.Digest || len(loaded.Left) > 0 {
 		t.Errorf("%+v, %v", loaded, err)
 	}
 	_, err = f.Load(t.Context(), src, src.index(t, archs{"riscv64": mine, "s390x": theirs}), nil, nil)
