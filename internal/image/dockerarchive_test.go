@@ -217,7 +217,7 @@ func TestDockerLayoutNames(t *testing.T) {
 	if err := json.Unmarshal(f.Blob(f.Root.Digest), &m); err != nil {
 		t.Fatal(err)
 	}
-	names := fmt.Sprintf(`[{"Config":"blobs/sha256/%s","RepoTags":["app:1","example.com/app:2"],"Layers":[]}]`, m.Config.Digest.Encoded())
+	names := fmt.Sprintf(`[{"Config":"blobs/sha256/%s","RepoTags":["app:1","example.com/app:2"],"Layers":[]},{"Config":"x","RepoTags":["app:2"]}]`, m.Config.Digest.Encoded())
 	a, _ := openDocker(t, withFile(t, f.Archive(t), "manifest.json", names))
 	for _, ref := range []string{"", "app:1", "docker.io/library/app:1", "example.com/app:2"} {
 		if desc, err := a.Resolve(t.Context(), ref); err != nil || desc.Digest != f.Root.Digest {
@@ -309,6 +309,20 @@ func TestPresent(t *testing.T) {
 				t.Errorf("what is present is not whole: %v", err)
 			}
 		})
+	}
+}
+
+// Provenance alone is no image.
+func TestPresentAttestation(t *testing.T) {
+	f := &imagetest.Fixture{Tag: "app"}
+	gone := f.AddImage(t, amd64, f.AddForeignGzip(t, imagetest.Tar(t, 1, 10)))
+	f.AddIndex(t, gone, f.AddAttestation(t, digest.FromString("another")))
+	l := source(f)
+	delete(l.content, gone.Digest)
+	_, _, err := image.Present(t.Context(), l, "app")
+	var hinted interface{ Hint() string }
+	if !errors.Is(err, image.ErrNotFound) || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "registry") {
+		t.Errorf("%v, want ErrNotFound with a hint", err)
 	}
 }
 

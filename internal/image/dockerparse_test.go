@@ -56,6 +56,7 @@ func TestBrokenDockerArchives(t *testing.T) {
 		"a link":                 {archive(t, config, file("x.tar", tarball), link("l/layer.tar", "../x.tar", tar.TypeSymlink), manifest), ""},
 		"a hard link":            {archive(t, config, file("x.tar", tarball), link("l/layer.tar", "x.tar", tar.TypeLink), manifest), ""},
 		"the last one counts":    {archive(t, file("c.json", "x"), config, link("l/layer.tar", "/etc/passwd", tar.TypeSymlink), layer, manifest), ""},
+		"the last one is a link": {archive(t, config, layer, file("x.tar", "x"), link("l/layer.tar", "../x.tar", tar.TypeSymlink), manifest), "layer \"l/layer.tar\" is sha256:2d711642"},
 		"gzip":                   {zipped.Bytes(), "compressed with gzip as a whole: decompress it first (gzip -d)"},
 		"truncated":              {good[:2000], "truncated"},
 		"truncated header":       {good[:3300], "damaged"},
@@ -107,23 +108,25 @@ func TestBrokenDockerArchives(t *testing.T) {
 // Hashing stops when it is told to, and starts again.
 func TestDockerArchiveCancelled(t *testing.T) {
 	big := strings.Repeat("x", 5<<20)
-	content := archive(t, file("c.json", savedConfig(digest.FromString(big))), file("l", big), file("manifest.json", `[{"Config":"c.json","Layers":["l"]}]`))
+	content := archive(t, file("c.json", savedConfig(digest.FromString(big))), file("l", big), file("manifest.json", `[{"Config":"c.json","Layers":["l"]},{"Config":"c.json","Layers":["l"]}]`))
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &cancelling{bytes.NewReader(content), 0, cancel}
 	a, err := ReadDockerArchive("x", r, int64(len(content)), nothing)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := a.Resolve(ctx, ""); !errors.Is(err, context.Canceled) {
+	if _, err := a.Resolve(ctx, "@0"); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want it cancelled", err)
 	}
 	r.cancel = func() {}
-	if _, err := a.Resolve(t.Context(), ""); err != nil {
+	if _, err := a.Resolve(t.Context(), "@0"); err != nil {
 		t.Error(err)
 	}
 	r.big = 0
-	if _, err := a.Resolve(t.Context(), ""); err != nil || r.big > 0 {
-		t.Errorf("hashed again: %v, %d reads", err, r.big)
+	for _, ref := range []string{"@0", "@1"} {
+		if _, err := a.Resolve(t.Context(), ref); err != nil || r.big > 0 {
+			t.Errorf("%s: hashed again: %v, %d reads", ref, err, r.big)
+		}
 	}
 }
 
