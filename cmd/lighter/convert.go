@@ -29,7 +29,7 @@ type convertCmd struct {
 // Help is what `lighter convert --help` says below the flags.
 func (convertCmd) Help() string {
 	return "All platforms and attestations are kept; diffIDs and configs never change. The tag is set last. " +
-		"Interrupted work goes on where it was: the same command finds the layers that are finished.\n\n" +
+		"Interrupted work goes on where it was in registries and in oci: directories: the same command finds the layers that are finished.\n\n" +
 		"docker-archive: holds one platform, as does docker-daemon: unless it keeps images in containerd: " +
 		"this machine's, or the daemon's, is taken from an image of several. Daemons and docker-archive: get an image when it is complete: " +
 		"until then it needs room in $TMPDIR, or beside the file. Reading from docker-daemon: needs room in $TMPDIR for all layers uncompressed. " +

@@ -167,11 +167,13 @@ func staged(to daemon.Target, dir string, l image.Location) (*writable, error) {
 // user should know besides.
 func copyImage(ctx context.Context, src *readable, dst *writable, opts image.CopyOptions) (*image.Copied, []string, error) {
 	opts.From = src.lies
-	ref, err := src.ref, error(nil)
+	ref := src.ref
 	if dst.narrow != nil {
-		if ref, err = dst.narrow(ctx, src, ref); err != nil {
+		narrowed, err := dst.narrow(ctx, src, ref)
+		if err != nil {
 			return nil, nil, err
 		}
+		ref = narrowed
 	}
 	got, err := image.Copy(ctx, src, ref, dst, dst.names, opts)
 	if err != nil {

@@ -1,6 +1,7 @@
-// Package daemon owns the way of a built image into a container daemon on this
-// or another machine: Docker, podman or containerd. It asks the daemon what it
-// has, so that only the layers it lacks travel.
+// Package daemon owns the way of an image into a container daemon on this or
+// another machine and out of one: Docker, podman or containerd, and the archives
+// that `docker load` reads. It asks the daemon what it has, so that only the
+// layers it lacks travel.
 //
 // It never builds or changes an image, never starts a daemon, and never speaks
 // to a registry. The one thing it decodes are zstd layers for a Docker that

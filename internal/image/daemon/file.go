@@ -78,7 +78,7 @@ func (f File) send(_ context.Context, write func(io.Writer) error) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) //nolint:errcheck // gone, when all went well
+	defer os.Remove(tmp.Name()) // gone already, when all went well
 	kept := &keepsError{w: tmp}
 	err = write(kept)
 	if errors.Is(err, errSink) {
