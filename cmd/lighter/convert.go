@@ -23,7 +23,7 @@ type convertCmd struct {
 	Source      string `arg:"" help:"Image to read: NAME in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME or containerd:NAME."`
 	Destination string `arg:"" help:"Where it goes, written the same way."`
 
-	Compression      string   `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression})."`
+	Compression      string   `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression}; keep for docker-archive: and docker-daemon:)."`
 	AddCompression   []string `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
 	ForceCompression bool     `help:"Make layers anew whose level nobody knows, too."`
 	Format           string   `enum:"text,json" default:"text" help:"json: the result on standard output, too, for programs."`
@@ -33,12 +33,16 @@ type convertCmd struct {
 // Help is what `lighter convert --help` says below the flags.
 func (convertCmd) Help() string {
 	return "All platforms and attestations are kept; diffIDs and configs never change. The tag is set last. " +
-		"Interrupted work goes on where it was: the same command finds the layers that are finished."
+		"Interrupted work goes on where it was in registries and in oci: directories: the same command finds the layers that are finished.\n\n" +
+		"docker-archive: holds one platform, as does docker-daemon: unless it keeps images in containerd: " +
+		"this machine's, or the daemon's, is taken from an image of several. Daemons and docker-archive: get an image when it is complete: " +
+		"until then it needs room in $TMPDIR, or beside the file. Reading from docker-daemon: needs room in $TMPDIR for all layers uncompressed. " +
+		"Platforms that a daemon has not pulled are left out, and named."
 }
 
 // variants are the compressions asked for, gzip first: clients that know nothing
 // else take the first image of their platform.
-func (c *convertCmd) variants() ([]codec.Compression, error) {
+func (c *convertCmd) variants(to image.Location) ([]codec.Compression, error) {
 	var out []codec.Compression
 	add := func(flag, s string) error {
 		comp, err := codec.Parse(s)
@@ -57,9 +61,12 @@ func (c *convertCmd) variants() ([]codec.Compression, error) {
 		}
 		return nil
 	}
+	if len(c.AddCompression) > 0 && to.Transport == image.InDockerArchive {
+		return nil, usageError{errors.New("--add-compression: a docker-archive holds one variant")}
+	}
 	name := c.Compression
 	if name == "" {
-		name = defaultCompression
+		name = defaultFor(to, len(c.AddCompression) > 0 || c.ForceCompression)
 	}
 	if name == "keep" {
 		if len(c.AddCompression) > 0 || c.ForceCompression {
@@ -78,13 +85,19 @@ func (c *convertCmd) variants() ([]codec.Compression, error) {
 	return out, nil
 }
 
+// defaultFor is what layers become for a destination where nothing was asked
+// for. Docker unpacks what it gets, so that compressing for it is work for
+// nobody; some of what reads its archives knows no zstd.
+func defaultFor(to image.Location, asked bool) string {
+	if !asked && (to.Transport == image.InDocker || to.Transport == image.InDockerArchive) {
+		return "keep"
+	}
+	return defaultCompression
+}
+
 // Run converts.
 func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	out.JSON, out.Quiet = c.Format == "json", c.Quiet
-	variants, err := c.variants()
-	if err != nil {
-		return err
-	}
 	from, err := image.ParseLocation(c.Source)
 	if err != nil {
 		return usageError{err}
@@ -93,14 +106,18 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	variants, err := c.variants(to)
+	if err != nil {
+		return err
+	}
 	places := newPlaces()
 	defer func() { err = errors.Join(err, places.Close()) }()
-	src, err := places.source(from)
+	src, err := places.source(ctx, from)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, src.close()) }()
-	dst, err := places.target(to)
+	dst, err := places.target(ctx, to)
 	if err != nil {
 		return err
 	}
@@ -110,14 +127,14 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	view := out.NewTransfer(c.Quiet)
 	defer view.Close()
 	started := time.Now()
-	got, err := copyImage(ctx, src, dst, image.CopyOptions{
+	got, notes, err := copyImage(ctx, src, dst, image.CopyOptions{
 		Variants: variants, Force: c.ForceCompression, Pool: pool, Journal: journal(), Report: view.Add,
 	})
 	view.Close()
 	if err != nil {
 		return fmt.Errorf("convert %s: %w", from.Short(), err)
 	}
-	rep := conversion(from, to, got, time.Since(started))
+	rep := conversion(from, to, got, notes, time.Since(started))
 	if rep.Proofs, err = places.prove(ctx, to, got, variants, c.ForceCompression); err != nil {
 		return fmt.Errorf("converted, but reading it back failed: %w", err)
 	}
@@ -168,10 +185,10 @@ func journal() *image.Journal {
 }
 
 // conversion is what was done in the words of package report.
-func conversion(from, to image.Location, got *image.Copied, took time.Duration) report.Conversion {
+func conversion(from, to image.Location, got *image.Copied, notes []string, took time.Duration) report.Conversion {
 	out := report.Conversion{
 		Source: from.String(), SourceRoot: got.Source.Root.Digest.String(), Destination: to.String(), Root: got.Root.Digest.String(),
-		Took: report.Seconds(took), Layers: []report.ConvertedLayer{}, LeftBehind: []string{}, Notes: []string{},
+		Took: report.Seconds(took), Layers: []report.ConvertedLayer{}, LeftBehind: []string{}, Notes: append([]string{}, notes...),
 	}
 	for _, l := range got.Layers {
 		out.Layers = append(out.Layers, report.ConvertedLayer{

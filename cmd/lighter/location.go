@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/image/daemon"
 	"github.com/lighter-oci/lighter/internal/registry"
 	"github.com/lighter-oci/lighter/internal/report"
 )
@@ -28,10 +31,11 @@ type readable struct {
 	ref   string          // of the image
 	lies  image.Reference // where that is a registry
 	close func() error
+	notes []string // what a user should know of what was found
 }
 
 // source opens a location to read from.
-func (p *places) source(l image.Location) (*readable, error) {
+func (p *places) source(ctx context.Context, l image.Location) (*readable, error) {
 	switch l.Transport {
 	case image.InRegistry:
 		ref, err := image.ParseReference(l.Ref)
@@ -42,7 +46,7 @@ func (p *places) source(l image.Location) (*readable, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &readable{repo, ref.Identifier(), ref, func() error { return nil }}, nil
+		return &readable{repo, ref.Identifier(), ref, func() error { return nil }, nil}, nil
 	case image.InLayout, image.InArchive:
 		open := image.OpenLayout
 		if l.Transport == image.InArchive {
@@ -52,23 +56,56 @@ func (p *places) source(l image.Location) (*readable, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &readable{layout, l.Ref, image.Reference{}, layout.Close}, nil
+		return &readable{layout, l.Ref, image.Reference{}, layout.Close, nil}, nil
+	case image.InDockerArchive:
+		archive, err := image.OpenDockerArchive(l.Path)
+		if err != nil {
+			return nil, err
+		}
+		return present(ctx, l, &readable{Source: archive, ref: l.Ref, close: archive.Close})
 	}
-	return nil, fmt.Errorf("%s: reading from %s: is not possible yet", l, l.Transport)
+	open := daemon.OpenDocker
+	if l.Transport == image.InContainerd {
+		open = daemon.OpenContainerd
+	}
+	stored, err := open(ctx, l.Ref, daemon.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return present(ctx, l, &readable{Source: stored, ref: stored.Ref, close: stored.Close})
+}
+
+// present leaves out what r, opened from l, has only the digests of.
+func present(ctx context.Context, l image.Location, r *readable) (*readable, error) {
+	src, left, err := image.Present(ctx, r.Source, r.ref)
+	if err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	r.Source = src
+	if len(left) > 0 {
+		r.notes = []string{fmt.Sprintf("%s has a part of the image only; it lacks %s", l.Short(), strings.Join(left, ", "))}
+	}
+	return r, nil
 }
 
 // writable is a location opened for writing.
 type writable struct {
 	image.Target
 	names []string
-	// finish is called when all has been written, discard always.
-	finish  func() error
+	// narrow answers what of the image ref is to be copied; nil is all of it.
+	narrow func(ctx context.Context, src image.Source, ref string) (string, error)
+	// finish is called when all has been written and answers notes; discard is
+	// called always.
+	finish  func(ctx context.Context) ([]string, error)
 	discard func()
 }
 
 // target opens a location to write to.
-func (p *places) target(l image.Location) (*writable, error) {
-	nothing := &writable{finish: func() error { return nil }, discard: func() {}}
+func (p *places) target(ctx context.Context, l image.Location) (*writable, error) {
+	nothing := &writable{finish: func(context.Context) ([]string, error) { return nil, nil }, discard: func() {}}
+	if info, err := os.Stat(l.Path); err == nil && info.IsDir() && l.Transport != image.InLayout {
+		return nil, usageError{errors.New(l.String() + ": it is a directory: name a file")}
+	}
 	switch l.Transport {
 	case image.InRegistry:
 		ref, err := image.ParseReference(l.Ref)
@@ -92,14 +129,24 @@ func (p *places) target(l image.Location) (*writable, error) {
 		nothing.Target, nothing.names = layout, []string{l.Ref}
 		return nothing, nil
 	case image.InArchive:
-		if info, err := os.Stat(l.Path); err == nil && info.IsDir() {
-			return nil, usageError{errors.New(l.String() + ": it is a directory: name a file")}
-		}
 		archive, err := image.CreateArchive(l.Path)
 		if err != nil {
 			return nil, err
 		}
-		return &writable{archive, []string{l.Ref}, archive.Finish, archive.Discard}, nil
+		finish := func(context.Context) ([]string, error) { return nil, archive.Finish() }
+		return &writable{Target: archive, names: []string{l.Ref}, finish: finish, discard: archive.Discard}, nil
+	case image.InDockerArchive:
+		return staged(daemon.File{Path: l.Path}, filepath.Dir(l.Path), l)
+	case image.InDocker, image.InContainerd:
+		kind := "docker"
+		if l.Transport == image.InContainerd {
+			kind = "containerd"
+		}
+		to, err := daemon.Detect(ctx, kind, daemon.Options{})
+		if err != nil {
+			return nil, err
+		}
+		return staged(to, "", l)
 	}
 	return nil, fmt.Errorf("%s: writing to %s: is not possible yet", l, l.Transport)
 }
@@ -112,7 +159,7 @@ func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied,
 	default:
 		return proofs, nil
 	}
-	back, err := p.source(l)
+	back, err := p.source(ctx, l)
 	if err != nil {
 		return proofs, err
 	}
@@ -124,12 +171,50 @@ func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied,
 	return append(proofs, proofsOf(img, l.Short(), variants, force)...), nil
 }
 
-// copyImage copies, and finishes what the destination needs.
-func copyImage(ctx context.Context, src *readable, dst *writable, opts image.CopyOptions) (*image.Copied, error) {
-	opts.From = src.lies
-	got, err := image.Copy(ctx, src, src.ref, dst, dst.names, opts)
-	if err == nil {
-		err = dst.finish()
+// staged is a destination that takes an image as a whole; until then it lies
+// in a directory under dir.
+func staged(to daemon.Target, dir string, l image.Location) (*writable, error) {
+	stage, err := daemon.Stage(to, dir, []string{l.Ref})
+	if err != nil {
+		return nil, err
 	}
-	return got, err
+	finish := func(ctx context.Context) ([]string, error) {
+		loaded, err := stage.Finish(ctx)
+		if err != nil {
+			return nil, err
+		}
+		var notes []string
+		if len(loaded.Left) > 0 {
+			notes = append(notes, fmt.Sprintf("%s takes one platform, %s; left behind: %s", l.Short(), loaded.Platform, strings.Join(loaded.Left, ", ")))
+		}
+		if loaded.Decoded > 0 {
+			layers := "1 zstd layer"
+			if loaded.Decoded > 1 {
+				layers = fmt.Sprintf("%d zstd layers", loaded.Decoded)
+			}
+			notes = append(notes, layers+" went there uncompressed: Docker before 23 reads no zstd")
+		}
+		return notes, nil
+	}
+	return &writable{Target: stage, names: []string{l.Ref}, narrow: stage.Narrow, finish: finish, discard: stage.Discard}, nil
+}
+
+// copyImage copies, finishes what the destination needs, and answers what a
+// user should know besides.
+func copyImage(ctx context.Context, src *readable, dst *writable, opts image.CopyOptions) (*image.Copied, []string, error) {
+	opts.From = src.lies
+	ref := src.ref
+	if dst.narrow != nil {
+		narrowed, err := dst.narrow(ctx, src, ref)
+		if err != nil {
+			return nil, nil, err
+		}
+		ref = narrowed
+	}
+	got, err := image.Copy(ctx, src, ref, dst, dst.names, opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	notes, err := dst.finish(ctx)
+	return got, append(src.notes, notes...), err
 }

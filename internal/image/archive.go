@@ -65,51 +65,63 @@ func (t *layoutTar) Close() error { return t.close() }
 // indexTar finds the files of a layout in a tar of size bytes. Where a name
 // comes twice the last one counts, as for whoever extracts it.
 func indexTar(r io.ReaderAt, size int64) (map[string]extent, error) {
-	magic := make([]byte, min(4, size))
-	if _, err := r.ReadAt(magic, 0); err != nil && !errors.Is(err, io.EOF) {
+	entries := map[string]extent{}
+	err := scanTar(r, size, func(header *tar.Header, e extent) error {
+		name := strings.TrimPrefix(path.Clean("/"+header.Name), "/")
+		switch {
+		case !isLayoutName(name):
+			return nil
+		case isSparse(header):
+			return fmt.Errorf("file %.200q in it is sparse", name)
+		case header.Typeflag != tar.TypeReg:
+			return nil
+		case len(entries) == maxEntries:
+			return fmt.Errorf("it has more than %d files", maxEntries)
+		}
+		entries[name] = e
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
-	if c := codec.Sniff(magic); c != codec.Uncompressed {
-		return nil, fmt.Errorf("it is compressed with %s as a whole: decompress it first (%s -d)", c, c)
+	if _, ok := entries[ocispec.ImageLayoutFile]; !ok {
+		return nil, fmt.Errorf("it has no file %s: it is no OCI archive (what `docker save` wrote before Docker 25 is read as docker-archive:)", ocispec.ImageLayoutFile)
 	}
-	entries := map[string]extent{}
+	return entries, nil
+}
+
+// scanTar calls each for every entry of a tar of size bytes, with the place of
+// its content. An archive that is compressed or ends too early is an error.
+func scanTar(r io.ReaderAt, size int64, each func(*tar.Header, extent) error) error {
+	magic := make([]byte, min(4, size))
+	if _, err := r.ReadAt(magic, 0); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if c := codec.Sniff(magic); c != codec.Uncompressed {
+		return fmt.Errorf("it is compressed with %s as a whole: decompress it first (%s -d)", c, c)
+	}
 	file := io.NewSectionReader(r, 0, size)
 	tr := tar.NewReader(file)
 	for {
 		header, err := tr.Next()
 		if errors.Is(err, io.EOF) {
-			break
+			return nil
 		} else if err != nil {
-			return nil, fmt.Errorf("it is no tar archive, or a damaged one: %w", err)
-		}
-		name := strings.TrimPrefix(path.Clean("/"+header.Name), "/")
-		if !isLayoutName(name) {
-			continue
-		}
-		if isSparse(header) {
-			return nil, fmt.Errorf("file %.200q in it is sparse", name)
-		}
-		if header.Typeflag != tar.TypeReg {
-			continue
+			return fmt.Errorf("it is no tar archive, or a damaged one: %w", err)
 		}
 		// archive/tar reads whole headers and nothing behind them, so that the
 		// content begins where it stands now.
 		offset, err := file.Seek(0, io.SeekCurrent)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		switch {
-		case header.Size > size-offset:
-			return nil, fmt.Errorf("it is truncated in file %.200q", name)
-		case len(entries) == maxEntries:
-			return nil, fmt.Errorf("it has more than %d files", maxEntries)
+		if header.Typeflag == tar.TypeReg && !isSparse(header) && header.Size > size-offset {
+			return fmt.Errorf("it is truncated in file %.200q", header.Name)
 		}
-		entries[name] = extent{offset, header.Size}
+		if err := each(header, extent{offset, header.Size}); err != nil {
+			return err
+		}
 	}
-	if _, ok := entries[ocispec.ImageLayoutFile]; !ok {
-		return nil, fmt.Errorf("it has no file %s: it is no OCI archive (an archive of `docker save` before Docker 25 is none)", ocispec.ImageLayoutFile)
-	}
-	return entries, nil
 }
 
 func isLayoutName(name string) bool {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/opencontainers/go-digest"
 )
 
 // Transport says what keeps an image, by the names that skopeo gave them
@@ -49,6 +51,10 @@ func ParseLocation(s string) (Location, error) {
 	case InRegistry:
 		return Location{}, fmt.Errorf("image location %.300q: want docker://HOST/NAME:TAG", s)
 	case InDocker, InContainerd:
+		if _, err := digest.Parse(rest); err == nil && l.Transport == InDocker {
+			l.Ref = rest // an image ID
+			return l, nil
+		}
 		ref, err := ParseReference(rest)
 		if err != nil {
 			return l, err

@@ -8,6 +8,7 @@ import (
 )
 
 func TestParseLocation(t *testing.T) {
+	const id = "sha256:0123456789012345678901234567890123456789012345678901234567890123"
 	for in, want := range map[string]string{
 		"busybox":                            "docker://docker.io/library/busybox:latest",
 		"docker://busybox:1":                 "docker://docker.io/library/busybox:1",
@@ -27,6 +28,8 @@ func TestParseLocation(t *testing.T) {
 		"docker:app":                         "!",
 		"https://example.com/app":            "!",
 		"ftp://x":                            "!",
+		"docker-daemon:" + id:                "docker-daemon:" + id, // an image's
+		"containerd:" + id:                   "containerd:docker.io/library/" + id,
 		"docker-daemon:":                     "!",
 		"docker-daemon:UPPER":                "!",
 		"a b":                                "!",

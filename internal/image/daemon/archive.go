@@ -27,9 +27,11 @@ type archive struct {
 	src    content.Provider
 	pool   *codec.Pool
 	plain  bool // zstd layers are decoded on the way
-	verify bool // blobs are held against their digests, where the daemon does not
+	verify bool // what is written is held against its digest, where the reader does not
 	where  string
 	report func(event.Layer)
+
+	decoded int // zstd layers that the last write decoded
 }
 
 // file is one entry: bytes at hand, or a blob to be read.
@@ -64,7 +66,7 @@ func blobFiles(blobs []blob) []file {
 // dockerArchive is the format of `docker save`, in which a layer may be
 // compressed and may be missing where Docker has its chainID (moby,
 // image/tarexport/load.go).
-func dockerArchive(img *image, names []string) ([]file, error) {
+func dockerArchive(img *loadable, names []string) ([]file, error) {
 	type manifest struct {
 		Config   string
 		RepoTags []string
@@ -158,6 +160,7 @@ func (a *archive) missed(err error, has map[digest.Digest]bool) bool {
 
 // write writes the tar without the layers in omit.
 func (a *archive) write(ctx context.Context, w io.Writer, omit map[digest.Digest]bool) error {
+	a.decoded = 0
 	tw := tar.NewWriter(w)
 	buf := make([]byte, 1<<20)
 	for _, f := range a.files {
@@ -192,19 +195,20 @@ func (a *archive) writeBlob(ctx context.Context, tw *tar.Writer, f file, buf []b
 	defer ra.Close()
 	pushed := layerEvent(event.LayerPushed, *f.blob, ra, a.where)
 	open := func() (io.ReadCloser, error) { return io.NopCloser(content.NewReader(ra)), nil }
-	size := ra.Size()
+	size, want := ra.Size(), f.blob.desc.Digest
 	if a.plain && sniff(ra) == codec.Zstd {
 		open = func() (io.ReadCloser, error) { return a.pool.NewReader(content.NewReader(ra)) }
 		if size, err = a.copy(ctx, io.Discard, open, f.blob, buf); err != nil {
 			return err
 		}
-		pushed.In = size
+		pushed.In, want = size, f.blob.diffID
+		a.decoded++
 	}
 	if err := tw.WriteHeader(header(f.name, size)); err != nil {
 		return err
 	}
 	var to io.Writer = tw
-	verifier := f.blob.desc.Digest.Verifier()
+	verifier := want.Verifier()
 	if a.verify {
 		to = io.MultiWriter(tw, verifier)
 	}

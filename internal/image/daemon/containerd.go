@@ -71,6 +71,8 @@ func findContainerd(ctx context.Context, opts Options) (Target, error) {
 
 func (c *containerd) Name() string { return c.name }
 
+func (c *containerd) Platform() (ocispec.Platform, bool) { return ocispec.Platform{}, false }
+
 // Load takes the whole index. It does not unpack: whoever runs the image does.
 func (c *containerd) Load(ctx context.Context, src content.Provider, root ocispec.Descriptor, names []string, report func(event.Layer)) (*Loaded, error) {
 	full, err := fullNames(names)

@@ -1,6 +1,7 @@
-// Package daemon owns the way of a built image into a container daemon on this
-// or another machine: Docker, podman or containerd. It asks the daemon what it
-// has, so that only the layers it lacks travel.
+// Package daemon owns the way of an image into a container daemon on this or
+// another machine and out of one: Docker, podman or containerd, and the archives
+// that `docker load` reads. It asks the daemon what it has, so that only the
+// layers it lacks travel.
 //
 // It never builds or changes an image, never starts a daemon, and never speaks
 // to a registry. The one thing it decodes are zstd layers for a Docker that
@@ -29,6 +30,10 @@ type Target interface {
 	// Name tells people which daemon it is: "docker 28.5.2 (unix:///var/run/docker.sock)".
 	Name() string
 
+	// Platform is the one that the daemon takes of an index, and true; false
+	// where it takes the index as it is.
+	Platform() (ocispec.Platform, bool)
+
 	// Load puts the image that root, a manifest or an index, describes into the
 	// daemon and gives it names. Blobs are read from src, and of the layers only
 	// those that the daemon lacks.
@@ -51,6 +56,7 @@ type Loaded struct {
 	Left     []string      // platforms of the index that stayed behind then
 	Names    []string      // as the daemon has them: "docker.io/library/app:latest"
 	Sent     int64         // bytes that went to the daemon
+	Decoded  int           // zstd layers that went as plain tars, because the reader may know no zstd
 }
 
 // Options say where to look. The zero value looks where the daemons' own
@@ -116,7 +122,7 @@ func Detect(ctx context.Context, want string, opts Options) (Target, error) {
 		failed[0] = strings.TrimPrefix(failed[0], want+": ")
 	}
 	return nil, &hinted{fmt.Errorf("%s: %s", what, strings.Join(failed, "; ")),
-		"start one, or say where it is with DOCKER_HOST, CONTAINER_HOST or CONTAINERD_ADDRESS; -o type=oci,dest=FILE needs none"}
+		"start one, or say where it is with DOCKER_HOST, CONTAINER_HOST or CONTAINERD_ADDRESS; an OCI archive needs none"}
 }
 
 func (f finder) detect(ctx context.Context, opts Options) (Target, error) {
@@ -144,6 +150,9 @@ func fullNames(names []string) ([]string, error) {
 	var full []string
 	seen := map[string]bool{}
 	for _, name := range names {
+		if _, err := digest.Parse(name); err == nil {
+			return nil, &hinted{fmt.Errorf("image name %q is an ID", name), "a daemon names images by tag: write NAME:TAG"}
+		}
 		ref, err := reference.ParseNormalizedNamed(name)
 		if err != nil {
 			return nil, fmt.Errorf("image name %q: %w", name, err)

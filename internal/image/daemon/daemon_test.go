@@ -297,7 +297,7 @@ func conformGone(t *testing.T, p *peer, src *source, base testLayer) {
 		case storePodman:
 			a.files, err = ociArchive(blobs, img, name)
 		default:
-			var classic *image
+			var classic *loadable
 			if classic, err = readImage(context.Background(), src, img); err == nil {
 				a.files, err = dockerArchive(classic, name)
 			}

@@ -121,6 +121,8 @@ func olderAPI(a, b string) bool {
 
 func (d *docker) Name() string { return d.name }
 
+func (d *docker) Platform() (ocispec.Platform, bool) { return d.runs, d.kind != storeContainerd }
+
 func (d *docker) Load(ctx context.Context, src content.Provider, root ocispec.Descriptor, names []string, report func(event.Layer)) (*Loaded, error) {
 	defer d.http.CloseIdleConnections()
 	full, err := fullNames(names)
@@ -149,6 +151,7 @@ func (d *docker) Load(ctx context.Context, src content.Provider, root ocispec.De
 	}
 	loaded.Digest, loaded.Platform, loaded.Left = c.desc.Digest, c.platform, c.left
 	loaded.Sent, err = load(ctx, a, c, full)
+	loaded.Decoded = a.decoded
 	return loaded.orError(d.name, err)
 }
 
@@ -230,7 +233,7 @@ func (d *docker) loadGraph(ctx context.Context, a *archive, root ocispec.Descrip
 
 // hasChains are the layers of img that one of the images has with all layers
 // below. A blob that is in img twice counts where both are there.
-func hasChains(img *image, images [][]digest.Digest) map[digest.Digest]bool {
+func hasChains(img *loadable, images [][]digest.Digest) map[digest.Digest]bool {
 	known := map[digest.Digest]bool{}
 	for _, diffIDs := range images {
 		for _, chain := range identity.ChainIDs(slices.Clone(diffIDs)) {

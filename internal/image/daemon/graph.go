@@ -31,8 +31,8 @@ type blob struct {
 	diffID   digest.Digest // of a layer of an image
 }
 
-// image is one manifest with what a daemon wants to know of it.
-type image struct {
+// loadable is one manifest with what a daemon wants to know of it.
+type loadable struct {
 	desc   ocispec.Descriptor
 	config blob
 	layers []blob          // in order; one blob may be there twice
@@ -122,7 +122,7 @@ func manifestBlobs(ctx context.Context, src content.Provider, m ocispec.Manifest
 }
 
 // readImage reads the manifest that desc describes, which is an image's.
-func readImage(ctx context.Context, src content.Provider, desc ocispec.Descriptor) (*image, error) {
+func readImage(ctx context.Context, src content.Provider, desc ocispec.Descriptor) (*loadable, error) {
 	var m ocispec.Manifest
 	if _, err := readJSON(ctx, src, desc, &m); err != nil {
 		return nil, err
@@ -133,11 +133,11 @@ func readImage(ctx context.Context, src content.Provider, desc ocispec.Descripto
 	}
 	diffIDs := make([]digest.Digest, len(layers))
 	for i, l := range layers {
-		if diffIDs[i] = l.diffID; l.diffID == "" {
+		if diffIDs[i] = l.diffID; l.diffID.Validate() != nil {
 			return nil, fmt.Errorf("manifest %s: its config does not have a diffID for each of its %d layers", desc.Digest, len(layers))
 		}
 	}
-	return &image{desc: desc, config: config, layers: layers, chains: identity.ChainIDs(diffIDs)}, nil // which overwrites them
+	return &loadable{desc: desc, config: config, layers: layers, chains: identity.ChainIDs(diffIDs)}, nil // which overwrites them
 }
 
 // choice is the one manifest that a machine runs.
@@ -168,9 +168,10 @@ func choose(ctx context.Context, src content.Provider, root ocispec.Descriptor, 
 		best = 0
 	}
 	c := &choice{}
-	for i, d := range found {
-		if i != best {
-			c.left = append(c.left, platforms.Format(*d.Platform))
+	for _, d := range found {
+		name := platforms.Format(*d.Platform)
+		if best < 0 || name != platforms.Format(*found[best].Platform) { // not the same one compressed otherwise
+			c.left = append(c.left, name)
 		}
 	}
 	if best < 0 {

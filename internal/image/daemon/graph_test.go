@@ -22,7 +22,7 @@ func TestHasChains(t *testing.T) {
 		stack := rapid.SliceOfN(rapid.SampledFrom([]digest.Digest{"sha256:a", "sha256:b", "sha256:c"}), 0, 5)
 		images := rapid.SliceOfN(stack, 0, 4).Draw(t, "images")
 		diffIDs := stack.Draw(t, "image")
-		img := &image{chains: identity.ChainIDs(slices.Clone(diffIDs))}
+		img := &loadable{chains: identity.ChainIDs(slices.Clone(diffIDs))}
 		for _, d := range diffIDs {
 			img.layers = append(img.layers, blob{desc: ocispec.Descriptor{Digest: d}, layer: true, diffID: d})
 		}

@@ -74,6 +74,8 @@ func findPodman(ctx context.Context, opts Options) (Target, error) {
 
 func (p *podman) Name() string { return p.name }
 
+func (p *podman) Platform() (ocispec.Platform, bool) { return p.runs, true }
+
 func (p *podman) Load(ctx context.Context, src content.Provider, root ocispec.Descriptor, names []string, report func(event.Layer)) (*Loaded, error) {
 	full, err := fullNames(names)
 	if err != nil {
