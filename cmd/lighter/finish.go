@@ -176,18 +176,25 @@ func proveOne(ctx context.Context, client *registry.Client, name string, want co
 		opts.BaseDiffIDs = append(opts.BaseDiffIDs, digest.Digest(d))
 	}
 	mismatches := image.Verify(img, want, opts)
+	proof.Layers = provenImage(img, mismatches)
+	return proof, nil
+}
+
+// provenImage are the rows of all platforms.
+func provenImage(img *image.Image, mismatches []image.Mismatch) []report.Proven {
 	images := 0
 	for _, m := range img.Manifests {
 		if m.IsImage() {
 			images++
 		}
 	}
+	var rows []report.Proven
 	for _, m := range img.Manifests {
 		if m.IsImage() {
-			proof.Layers = append(proof.Layers, proven(m, images > 1, mismatches)...)
+			rows = append(rows, proven(m, images > 1, mismatches)...)
 		}
 	}
-	return proof, nil
+	return rows
 }
 
 // proven are the rows of one platform.

@@ -82,7 +82,9 @@ func TestReadFramesRefuses(t *testing.T) {
 }
 
 // readerAt reads r, wherever it is asked to.
-type readerAt struct{ r interface{ Read([]byte) (int, error) } }
+type readerAt struct {
+	r interface{ Read([]byte) (int, error) }
+}
 
 func (r *readerAt) ReadAt(p []byte, _ int64) (int, error) { return r.r.Read(p) }
 
