@@ -140,8 +140,8 @@ const unknown = "unknown"
 // that does not match the layers.
 func (p PlatformImage) LayerTable() Table {
 	t := Table{Columns: []Column{
-		{Name: "layer"}, {Name: "codec"}, {Name: "seekable", Right: true, Optional: true}, {Name: "size", Right: true},
-		{Name: "tar", Right: true}, {Name: "ratio", Right: true, Optional: true}, {Name: "", Shrink: true}, {Name: "made by", Shrink: true, Optional: true},
+		{Name: "layer"}, {Name: "codec"}, {Name: "seekable", Right: true}, {Name: "size", Right: true},
+		{Name: "tar", Right: true}, {Name: "ratio", Right: true, Optional: true}, {Name: "", Shrink: true}, {Name: "made by", Shrink: true},
 	}}
 	if len(p.Layers) == 0 {
 		return t
