@@ -88,12 +88,12 @@ func (s *screen) glyph(c report.Check) string {
 }
 
 func (s *screen) credentials(list []report.CredentialCheck) {
-	t := report.Table{Columns: make([]report.Column, 3)}
+	t := report.Table{Columns: []report.Column{{}, {}, {Shrink: true}}}
 	for _, c := range list {
 		if c.Problem == "" {
 			account := "account " + c.Account
 			if c.Account == "" {
-				account = "account or token not listed"
+				account = "account not told"
 			}
 			t.Add(c.Registry, account, "from "+c.Source)
 		}
