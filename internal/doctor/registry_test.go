@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -172,33 +173,46 @@ func TestNoRegistry(t *testing.T) {
 	expect(t, r, map[string]string{"answers": "no: it is no registry: /v2/ answers with status 404 → check the address"})
 }
 
-// On another machine plain HTTP is not spoken, whatever it answers.
-func TestPlainHTTPElsewhere(t *testing.T) {
+// A registry that sends an upload on to plain HTTP on another machine is not
+// followed, and what it says of this machine neither.
+func TestUploadsElsewhere(t *testing.T) {
 	s := registrytest.Start(t, registrytest.Options{})
-	ref, err := doctor.ParseRegistry("registry.example:5000")
+	ref, err := doctor.ParseRegistry("registry.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := doctor.Registry(t.Context(), "registry.example:5000", ref, doctor.RegistryOptions{
-		Credentials: login(t, "registry.example:5000", "ann", "right"), Transport: elsewhere{t, s.Addr},
-	})
-	expect(t, r, map[string]string{"answers": "no"})
-	if r.OK() {
-		t.Errorf("%+v", r)
+	for to, want := range map[string]string{
+		"http://blobs.example/upload": "no: .*plain HTTP", "https://localhost:1/upload": "no: it wants the upload to go to where none can go", "": "no: it does not say where to upload to",
+	} {
+		r := doctor.Registry(t.Context(), "registry.example", ref, doctor.RegistryOptions{
+			Credentials: login(t, "registry.example", "ann", "right"), Transport: elsewhere{t, s.Addr, to},
+		})
+		if got := said(r, "push zstd"); !regexp.MustCompile(want).MatchString(got) {
+			t.Errorf("%s: %q, want %q", to, got, want)
+		}
 	}
 }
 
-// elsewhere lets every host be the registry on addr, which knows no TLS.
+// elsewhere stands for the network: whatever is asked over TLS reaches the
+// registry on addr, which sends uploads to another place.
 type elsewhere struct {
-	t    *testing.T
-	addr string
+	t        *testing.T
+	addr, to string
 }
 
 func (e elsewhere) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme == "http" {
 		e.t.Errorf("plain HTTP was sent: %s %s", req.Method, req.URL)
+		return nil, errors.New("no")
 	}
-	return nil, errors.New("no TLS here")
+	out := req.Clone(req.Context())
+	out.URL.Scheme, out.URL.Host = "http", e.addr
+	resp, err := http.DefaultTransport.RoundTrip(out)
+	if err == nil {
+		resp.Request = req
+		resp.Header.Set("Location", e.to)
+	}
+	return resp, err
 }
 
 // Features that are missing one by one are told one by one, and what was pushed
