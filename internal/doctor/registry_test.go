@@ -34,7 +34,7 @@ func login(t *testing.T, host, user, password string) registry.Credentials {
 	}}
 }
 
-func probe(t *testing.T, ctx context.Context, named string, credentials registry.Credentials) report.RegistryCheck { //nolint:revive // t first
+func probe(t *testing.T, ctx context.Context, named string, credentials registry.Credentials) report.RegistryCheck {
 	t.Helper()
 	ref, err := doctor.ParseRegistry(named)
 	if err != nil {
