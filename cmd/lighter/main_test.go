@@ -23,10 +23,13 @@ func TestMain(m *testing.M) {
 
 // TestScript runs testdata/script: each file is a session that a user could
 // have had. $REGISTRY is a real registry, $LOCKED one that asks for a login
-// (ann, secret), $LIGHTER_STATE a state directory of the script's own.
+// (ann, secret), $KEEPING one that deletes nothing, $READONLY one that takes
+// nothing, $LIGHTER_STATE a state directory of the script's own.
 func TestScript(t *testing.T) {
 	open := registrytest.Start(t, registrytest.Options{})
 	locked := registrytest.Start(t, registrytest.Options{Users: map[string]string{"ann": "secret"}})
+	keeping := registrytest.Start(t, registrytest.Options{NoDelete: true})
+	readOnly := registrytest.Start(t, registrytest.Options{ReadOnly: true})
 	hack, err := filepath.Abs("../../hack")
 	if err != nil {
 		t.Fatal(err)
@@ -43,6 +46,8 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("REGISTRY", open.Addr)
 			env.Setenv("LOCKED", locked.Addr)
+			env.Setenv("KEEPING", keeping.Addr)
+			env.Setenv("READONLY", readOnly.Addr)
 			env.Setenv("LIGHTER_STATE", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, "docker"))
 			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))

@@ -16,19 +16,25 @@ func proofOf(img *image.Image, ref string, want codec.Compression, opts image.Ve
 	if opts.AnyLevel {
 		proof.Want = string(want.Codec)
 	}
-	mismatches := image.Verify(img, want, opts)
+	proof.Layers = provenImage(img, image.Verify(img, want, opts))
+	return proof
+}
+
+// provenImage are the rows of all platforms.
+func provenImage(img *image.Image, mismatches []image.Mismatch) []report.Proven {
 	images := 0
 	for _, m := range img.Manifests {
 		if m.IsImage() {
 			images++
 		}
 	}
+	var rows []report.Proven
 	for _, m := range img.Manifests {
 		if m.IsImage() {
-			proof.Layers = append(proof.Layers, proven(m, images > 1, mismatches)...)
+			rows = append(rows, proven(m, images > 1, mismatches)...)
 		}
 	}
-	return proof
+	return rows
 }
 
 // proofsOf holds an image that was read back against the variants that it was to

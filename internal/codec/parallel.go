@@ -37,28 +37,14 @@ func (p *Pool) NewParallelReader(r io.ReaderAt, size int64) (io.ReadCloser, erro
 // readSeekTable returns the spans of a blob's frames, or none where there is
 // no table that could be trusted to be about the whole blob.
 func readSeekTable(r io.ReaderAt, size int64) ([]span, error) {
-	foot, err := readSeekFoot(r, size)
-	if foot == nil || err != nil || foot.frames*foot.entry > maxTable {
+	spans, err := readSpans(r, size)
+	if err != nil {
 		return nil, err
 	}
-	b := make([]byte, foot.frames*foot.entry)
-	if err := readFullAt(r, b, foot.start+8); err != nil {
-		return nil, fmt.Errorf("read seek table: %w", err)
-	}
-	le := binary.LittleEndian
-	spans := make([]span, foot.frames)
-	end := int64(0)
-	for i := range spans {
-		e := b[int64(i)*foot.entry:]
-		s := span{out: le.Uint32(e), in: le.Uint32(e[4:])}
-		if s.out == 0 || s.out > bufferSize || s.in > maxFrame {
+	for _, s := range spans {
+		if s.out > bufferSize || s.in > maxFrame {
 			return nil, nil
 		}
-		spans[i] = s
-		end += int64(s.out)
-	}
-	if ok, err := onlySkippable(r, end, foot.start); !ok {
-		return nil, err
 	}
 	return spans, nil
 }

@@ -20,6 +20,8 @@ type Image struct {
 	Root      ocispec.Descriptor   // what the reference stands for: a manifest or an index
 	Indexes   []ocispec.Descriptor // every index on the way, the root first where it is one
 	Manifests []*Manifest          // in the order of the indexes, each digest once
+	// Annotations of the root, an index's or a manifest's own.
+	Annotations map[string]string
 }
 
 // Manifest is one platform of an image, or something attached to one.
@@ -38,6 +40,8 @@ type Manifest struct {
 	Layers           []Layer
 	// Annotations of the manifest itself, not of its descriptor.
 	Annotations map[string]string
+	// ArtifactType is what the manifest says it holds, "" in most images.
+	ArtifactType string
 }
 
 // IsImage tells whether the layers are a file system's.
@@ -66,4 +70,6 @@ type Layer struct {
 	// where RecordErr says why it could not be read.
 	Record    *codec.Record
 	RecordErr error
+	// Frames is what a zstd blob's seek table says; nil where there is none.
+	Frames *codec.Frames
 }

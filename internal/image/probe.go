@@ -56,7 +56,7 @@ func (r *reader) probeLayers(ctx context.Context) error {
 				return fmt.Errorf("layer %s: %w", key.digest, err)
 			}
 			for _, l := range layers[1:] {
-				l.Codec, l.Record, l.RecordErr = layers[0].Codec, layers[0].Record, layers[0].RecordErr
+				l.Codec, l.Record, l.RecordErr, l.Frames = layers[0].Codec, layers[0].Record, layers[0].RecordErr, layers[0].Frames
 			}
 			return nil
 		})
@@ -64,7 +64,7 @@ func (r *reader) probeLayers(ctx context.Context) error {
 	return g.Wait()
 }
 
-// probe finds the layer's codec and record.
+// probe finds the layer's codec, record and frames.
 func probe(ctx context.Context, src Source, l *Layer) error {
 	w := &window{ctx: ctx, src: src, desc: l.Descriptor}
 	magic := make([]byte, min(4, l.Descriptor.Size))
@@ -78,6 +78,9 @@ func probe(ctx context.Context, src Source, l *Layer) error {
 		return nil
 	}
 	l.Record = rec
+	if err == nil && l.Codec == codec.Zstd {
+		l.Frames, err = codec.ReadFrames(w, l.Descriptor.Size)
+	}
 	return err
 }
 

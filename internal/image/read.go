@@ -108,6 +108,9 @@ func (r *reader) walk(ctx context.Context, desc ocispec.Descriptor, path []diges
 		return err
 	}
 	desc.Data = nil
+	if len(r.img.Indexes) == 0 {
+		r.img.Annotations = index.Annotations
+	}
 	r.img.Indexes = append(r.img.Indexes, desc)
 	path = append(slices.Clone(path), desc.Digest)
 	for _, child := range index.Manifests {
@@ -183,6 +186,9 @@ func (r *reader) readManifests(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	if len(r.img.Indexes) == 0 {
+		r.img.Annotations = r.img.Manifests[0].Annotations
+	}
 	layers := 0
 	for _, m := range r.img.Manifests {
 		m.Descriptor.Data = nil
@@ -203,7 +209,7 @@ func readManifest(ctx context.Context, src Source, m *Manifest) error {
 	if err != nil {
 		return err
 	}
-	m.ConfigDescriptor, m.Annotations = doc.Config, doc.Annotations
+	m.ConfigDescriptor, m.Annotations, m.ArtifactType = doc.Config, doc.Annotations, doc.ArtifactType
 	m.Layers = make([]Layer, len(doc.Layers))
 	for i, desc := range doc.Layers {
 		if err := CheckDescriptor(desc); err != nil {

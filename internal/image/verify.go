@@ -94,7 +94,6 @@ func (v verifier) wanted() string {
 // check answers what is wrong with one layer, and whether anything is.
 func (v verifier) check(m *Manifest, l *Layer) (Mismatch, bool) {
 	mm := Mismatch{Want: v.wanted()}
-	_, _, wrongType := claimed(l.Descriptor.MediaType)
 	base := slices.Contains(v.opts.BaseDiffIDs, l.DiffID)
 	switch {
 	case l.Foreign:
@@ -104,14 +103,11 @@ func (v verifier) check(m *Manifest, l *Layer) (Mismatch, bool) {
 	case l.Codec != v.want.Codec:
 		mm.Got = string(l.Codec)
 		mm.Why, mm.Flag = v.leftover(base)
-	case wrongType || l.Claimed != l.Codec || m.Descriptor.MediaType == DockerManifest && l.Codec == codec.Zstd:
+	case m.TypeProblem(l) != "":
 		mm.Got = fmt.Sprintf("%s by the name of %.200q", l.Codec, l.Descriptor.MediaType)
-		mm.Why, mm.Flag = "clients that go by the media type cannot unpack it", flagOCI
+		mm.Why, mm.Flag = m.TypeProblem(l), flagOCI
 		if l.Claimed != l.Codec {
 			mm.Flag = flagForce
-		}
-		if wrongType {
-			mm.Why = "no specification has that media type, and some clients refuse it"
 		}
 	case v.opts.AnyLevel || v.want.Codec == codec.Uncompressed:
 		return mm, false

@@ -47,11 +47,11 @@ func (s *source) layout(t *testing.T, root ocispec.Descriptor) *image.Layout {
 		if _, err := up.Write(b); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := up.Commit(t.Context(), ocispec.Descriptor{Digest: d, Size: int64(len(b))}); err != nil {
+		if err := up.Commit(t.Context(), ocispec.Descriptor{Digest: d, Size: int64(len(b))}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := to.Tag(t.Context(), root, nil, ""); err != nil {
+	if err := to.Tag(t.Context(), root, s.blobs[root.Digest], ""); err != nil {
 		t.Fatal(err)
 	}
 	l, err := image.OpenLayout(dir)

@@ -35,6 +35,9 @@ type Options struct {
 	// Dir keeps the blobs; "" is a temporary directory. Two servers on one
 	// directory, one after the other, show the same images.
 	Dir string
+	// ReadOnly refuses everything that would change something, and NoDelete
+	// whatever would take something away, as registries do by default.
+	ReadOnly, NoDelete bool
 }
 
 // Server is a running registry.
@@ -128,7 +131,8 @@ func (s *Server) Stop() {
 func (s *Server) config(t testing.TB, dir string, opts Options) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, "version: 0.1\nlog:\n  level: info\n")
-	fmt.Fprintf(&b, "storage:\n  filesystem:\n    rootdirectory: %q\n  delete:\n    enabled: true\n", s.Dir)
+	fmt.Fprintf(&b, "storage:\n  filesystem:\n    rootdirectory: %q\n  delete:\n    enabled: %t\n", s.Dir, !opts.NoDelete)
+	fmt.Fprintf(&b, "  maintenance:\n    readonly:\n      enabled: %t\n", opts.ReadOnly)
 	fmt.Fprintf(&b, "http:\n  addr: 127.0.0.1:0\n  secret: test\n")
 	if opts.TLS {
 		ca := newAuthority(t)

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lighter-oci/lighter/internal/doctor"
+	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/report"
+	"github.com/lighter-oci/lighter/internal/term"
+)
+
+// doctorCmd says what of lighter works here.
+type doctorCmd struct {
+	Registry []string `arg:"" optional:"" help:"HOST or HOST/REPOSITORY to probe by pushing an image of a few hundred bytes, which is taken away again."`
+
+	Format     string `enum:"text,json" default:"text" help:"text or json."`
+	TryOverlay string `hidden:"" placeholder:"DIR" help:"The part that runs in a user namespace."`
+}
+
+// Help is what `lighter doctor --help` says below the flags.
+func (doctorCmd) Help() string {
+	return "Without a registry nothing leaves this machine. A probe of HOST writes to HOST/lighter-doctor, one of HOST/REPOSITORY to that; both mount a " +
+		"layer into a second repository named the same with -lighter-doctor behind it. What a registry does not delete is named. Exit 1 when a registry " +
+		"that was named does not take a zstd image."
+}
+
+// Run asks everything, and the registries one after the other.
+func (c *doctorCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) error {
+	out.JSON = c.Format == "json"
+	if c.TryOverlay != "" {
+		return doctor.TryOverlay(c.TryOverlay)
+	}
+	refs := make([]image.Reference, len(c.Registry))
+	for i, name := range c.Registry {
+		ref, err := doctor.ParseRegistry(name)
+		if err != nil {
+			return usageError{err}
+		}
+		refs[i] = ref
+	}
+	found := report.Checkup{Version: version(), Registries: []report.RegistryCheck{}}
+	machine := doctor.MachineOptions{State: flags.State, Overlay: []string{"doctor", "--try-overlay"}}
+	if flags.EngineAddr != engineInProcess {
+		machine.Engine = flags.EngineAddr
+	}
+	var g errgroup.Group
+	for _, ask := range []func(){
+		func() { found.Machine = doctor.Machine(ctx, machine) },
+		func() { found.Compilers = doctor.Compilers(ctx) },
+		func() { found.Daemons = doctor.Daemons(ctx) },
+		func() { found.Credentials = doctor.Credentials(ctx, nil) },
+	} {
+		g.Go(func() error { ask(); return nil })
+	}
+	for i, ref := range refs {
+		found.Registries = append(found.Registries, doctor.Registry(ctx, c.Registry[i], ref, doctor.RegistryOptions{UserAgent: "lighter/" + version()}))
+	}
+	_ = g.Wait() // nothing in there fails
+	if err := out.Checkup(found); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if !found.OK() {
+		return codeError{code: exitFailed}
+	}
+	return nil
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/report"
+	"github.com/lighter-oci/lighter/internal/term"
+)
+
+// inspectCmd shows what an image is by its own bytes.
+type inspectCmd struct {
+	Image string `arg:"" help:"NAME in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME or containerd:NAME."`
+
+	Platform string `placeholder:"OS/ARCH" help:"Only this platform, as linux/arm64."`
+	Require  string `placeholder:"CODEC[:LEVEL]" help:"Prove that every layer is zstd, zstd:3, gzip …; exit 3 and name those that are not."`
+	Raw      bool   `help:"Print the manifest or index as it is; with --platform, that platform's manifest."`
+	Format   string `enum:"text,json" default:"text" help:"text or json."`
+}
+
+// Help is what `lighter inspect --help` says below the flags.
+func (inspectCmd) Help() string {
+	return "Of each layer the first and the last few KiB are read, never a whole one, and no media type is believed. " +
+		"The size of a tar is shown where the blob tells it: gzip does not."
+}
+
+// Run inspects.
+func (c *inspectCmd) Run(ctx context.Context, out *term.Output) (err error) {
+	out.JSON = c.Format == "json"
+	want, err := c.required()
+	if err != nil {
+		return err
+	}
+	at, err := image.ParseLocation(c.Image)
+	if err != nil {
+		return usageError{err}
+	}
+	places := newPlaces()
+	defer func() { err = errors.Join(err, places.Close()) }()
+	src, err := places.source(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.close()) }()
+	if c.Raw {
+		return c.raw(ctx, out, src)
+	}
+	img, err := c.read(ctx, src)
+	if err != nil {
+		return err
+	}
+	found := inspection(at, img)
+	if want == nil {
+		return out.Inspection(found)
+	}
+	found.Proof = c.proof(at, img, *want)
+	if err := out.Inspection(found); err != nil {
+		return err
+	}
+	if !found.Proof.OK() {
+		return codeError{code: exitMismatch}
+	}
+	return nil
+}
+
+// required is what --require says, nil where it is not given.
+func (c *inspectCmd) required() (*codec.Compression, error) {
+	if c.Require == "" {
+		return nil, nil
+	}
+	if c.Raw {
+		return nil, usageError{errors.New("--raw prints a manifest and proves nothing: drop --require")}
+	}
+	want, err := codec.Parse(c.Require)
+	if err != nil {
+		return nil, usageError{fmt.Errorf("--require: %w", err)}
+	}
+	return &want, nil
+}
+
+// read reads the image, and no more of it than --platform asks for.
+func (c *inspectCmd) read(ctx context.Context, src *readable) (*image.Image, error) {
+	img, err := image.Read(ctx, src, src.ref, image.ReadOptions{})
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range img.Manifests {
+		if m.IsImage() {
+			if c.Platform == "" {
+				return img, nil
+			}
+			return img.Only(c.Platform)
+		}
+	}
+	return nil, noImageError{c.Image, img}
+}
+
+// noImageError is something that an image's name stands for and that is none.
+type noImageError struct {
+	name string
+	img  *image.Image
+}
+
+func (e noImageError) Error() string {
+	if len(e.img.Manifests) == 0 {
+		return e.name + ": the index is empty"
+	}
+	return fmt.Sprintf("%s is no image, but an artifact of type %.200q", e.name, e.img.Manifests[0].Kind())
+}
+
+// Hint is the next step.
+func (noImageError) Hint() string { return "`lighter inspect --raw` shows its manifest" }
+
+// raw prints the bytes that the name stands for.
+func (c *inspectCmd) raw(ctx context.Context, out *term.Output, src *readable) error {
+	desc, err := src.Resolve(ctx, src.ref)
+	if err != nil {
+		return err
+	}
+	if c.Platform != "" {
+		img, err := c.read(ctx, src)
+		if err != nil {
+			return err
+		}
+		var of []ocispec.Descriptor
+		for _, m := range img.Manifests {
+			if m.IsImage() {
+				of = append(of, m.Descriptor)
+			}
+		}
+		if len(of) > 1 {
+			return fmt.Errorf("%s has %d images for %s: name one by its digest, %s or %s", c.Image, len(of), c.Platform, of[0].Digest, of[1].Digest)
+		}
+		desc = of[0]
+	}
+	b, err := image.ReadAll(ctx, src, desc)
+	if err != nil {
+		return err
+	}
+	return out.Raw(b)
+}
+
+// proof holds the layers against what is required.
+func (c *inspectCmd) proof(at image.Location, img *image.Image, want codec.Compression) *report.Proof {
+	anyLevel := !strings.Contains(c.Require, ":")
+	mismatches := image.Verify(img, want, image.VerifyOptions{AnyLevel: anyLevel})
+	name := want.String()
+	if anyLevel {
+		name = string(want.Codec)
+	}
+	for i := range mismatches {
+		if m := &mismatches[i]; m.Flag != "" {
+			m.Flag = fmt.Sprintf("lighter convert --compression %s --force-compression %s NAME", name, at.Short())
+		}
+	}
+	return &report.Proof{Ref: at.Short(), Want: name, Layers: provenImage(img, mismatches)}
+}

@@ -1,0 +1,230 @@
+package doctor
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/registry"
+	"github.com/lighter-oci/lighter/internal/report"
+)
+
+// Where a probe writes: a repository of its own where none is named, one tag,
+// and beside it a second repository that a blob is mounted into.
+const (
+	probeName   = "lighter-doctor"
+	probeTag    = "lighter-doctor"
+	secondNamed = "-lighter-doctor"
+)
+
+// cleanupTime is what is left for cleaning up after Ctrl-C.
+const cleanupTime = time.Minute
+
+// ParseRegistry reads HOST or HOST/REPOSITORY, and answers the repository that
+// a probe of it writes to.
+func ParseRegistry(s string) (image.Reference, error) {
+	host, path, _ := strings.Cut(s, "/")
+	if !strings.ContainsAny(host, ".:") && host != "localhost" {
+		return image.Reference{}, fmt.Errorf("registry %.200q: want HOST or HOST/REPOSITORY, as registry.example.com/team/app", s)
+	}
+	if path == "" {
+		path = probeName
+	}
+	ref, err := image.ParseReference(host + "/" + path)
+	if err != nil {
+		return ref, err
+	}
+	if ref.Digest != "" || strings.Contains(path, ":") {
+		return ref, fmt.Errorf("registry %.200q: want a repository without tag and digest", s)
+	}
+	ref.Tag = ""
+	if ref.Host == "docker.io" && (path == probeName || !strings.Contains(path, "/")) {
+		return ref, fmt.Errorf("registry %.200q: Docker Hub has no repository that everybody may write to: name one of yours, docker.io/ACCOUNT/%s", s, probeName)
+	}
+	return ref, nil
+}
+
+// RegistryOptions of a probe. The zero value is what a push from here would
+// use.
+type RegistryOptions struct {
+	Credentials registry.Credentials
+	Transport   http.RoundTripper // nil is the default one
+	UserAgent   string
+}
+
+// probe is one live probe.
+type probe struct {
+	*wire
+	ref    image.Reference // written to
+	second string          // repository
+	cred   registry.Credential
+	opts   RegistryOptions
+	sample *sample
+	stored []stored
+	out    *report.RegistryCheck
+}
+
+// stored is something that the registry took.
+type stored struct {
+	repository, kind, digest string // kind is "manifests" or "blobs"
+	tag                      string
+}
+
+// errNo is an answer that says no: the check failed, the registry did not.
+type errNo struct{ found, fix string }
+
+func (e errNo) Error() string { return e.found }
+
+// errUnknown is a question that could not be asked.
+type errUnknown struct{ why string }
+
+func (e errUnknown) Error() string { return e.why }
+
+// Registry probes a registry that the user has named, as ParseRegistry reads
+// it, by pushing an image of a few hundred bytes in every way that lighter
+// might use, and takes away again what it has put there.
+func Registry(ctx context.Context, named string, ref image.Reference, opts RegistryOptions) report.RegistryCheck {
+	out := report.RegistryCheck{Registry: named, Repository: ref.Name(), Left: []string{}}
+	p := &probe{ref: ref, second: ref.Repository + secondNamed, opts: opts, out: &out}
+	if p.opts.Transport == nil {
+		p.opts.Transport = http.DefaultTransport
+	}
+	steps := []struct {
+		name   string
+		needed bool
+		ask    func(context.Context) (found string, err error)
+	}{
+		{"answers", true, p.answers}, {"login", true, p.login}, {"push zstd", true, p.push},
+		{"OCI index", false, p.ociIndex}, {"mixed index", false, p.mixedIndex}, {"mount", false, p.mount},
+		{"resumed upload", false, p.resume}, {"range reads", false, p.ranges}, {"referrers", false, p.referrers},
+	}
+	blocked := ""
+	for _, s := range steps {
+		c := report.Check{Name: s.name, Needed: s.needed, State: report.CheckUnknown, Found: blocked}
+		if blocked == "" {
+			c = judged(ctx, c, s.ask)
+			if s.needed && c.State != report.CheckOK {
+				blocked = "not asked: it failed before"
+			}
+		}
+		if ctx.Err() != nil && blocked == "" {
+			blocked = "interrupted"
+		}
+		out.Checks = append(out.Checks, c)
+	}
+	if len(p.stored) > 0 {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+		defer cancel()
+		out.Checks = append(out.Checks, judged(ctx, report.Check{Name: "delete"}, p.clean))
+	}
+	return out
+}
+
+// judged asks and fills in the answer.
+func judged(ctx context.Context, c report.Check, ask func(context.Context) (string, error)) report.Check {
+	found, err := ask(ctx)
+	c.State, c.Found = report.CheckOK, found
+	var no errNo
+	var unknown errUnknown
+	var failed *registry.Error
+	switch {
+	case err == nil:
+	case errors.As(err, &no):
+		c.State, c.Found, c.Fix = report.CheckNo, no.found, no.fix
+	case errors.As(err, &unknown):
+		c.State, c.Found = report.CheckUnknown, unknown.why
+	case errors.As(err, &failed):
+		c.State, c.Found, c.Fix = report.CheckNo, failed.Reason, failed.Next
+	default:
+		c.State, c.Found = report.CheckNo, err.Error()
+		var hinted interface{ Hint() string }
+		if errors.As(err, &hinted) {
+			c.Fix = hinted.Hint()
+		}
+	}
+	return c
+}
+
+// answers asks whether this is a registry, without any credential.
+func (p *probe) answers(ctx context.Context) (string, error) {
+	anonymous, err := newWire(p.ref, registry.Credential{}, p.opts.Transport, p.opts.UserAgent)
+	if err != nil {
+		return "", err
+	}
+	a, err := anonymous.ping(ctx)
+	if err != nil {
+		return "", p.explained(ctx, err)
+	}
+	if a.status != http.StatusOK && a.status != http.StatusUnauthorized {
+		return "", errNo{"it is no registry: /v2/ answers with " + a.says(), "check the address"}
+	}
+	found := a.header.Get("Docker-Distribution-Api-Version")
+	if found == "" {
+		found = "it tells no API version"
+	}
+	if a.from.Scheme == "http" {
+		found += ", plain HTTP"
+	}
+	return found, nil
+}
+
+// explained is why no answer came, in the words of the client that would push.
+func (p *probe) explained(ctx context.Context, err error) error {
+	client := registry.New(registry.Options{Credentials: p.opts.Credentials, Attempts: 1, UserAgent: p.opts.UserAgent})
+	defer client.Close()
+	repo, clientErr := client.Repository(p.ref)
+	if clientErr == nil {
+		_, clientErr = repo.Resolve(ctx, probeTag)
+	}
+	var failed *registry.Error
+	if errors.As(clientErr, &failed) && failed.Status == 0 {
+		return failed
+	}
+	return err
+}
+
+// login asks whether the credential that a push would use is taken.
+func (p *probe) login(ctx context.Context) (string, error) {
+	var err error
+	if p.cred, err = p.opts.Credentials.Lookup(ctx, p.ref.Name()); err != nil {
+		return "", err
+	}
+	if p.wire, err = newWire(p.ref, p.cred, p.opts.Transport, p.opts.UserAgent); err != nil {
+		return "", err
+	}
+	a, err := p.send(ctx, request{scopes: p.scopes(), method: http.MethodGet})
+	var refused *transport.Error
+	switch {
+	case errors.As(err, &refused):
+		return "", p.denied(fmt.Sprintf("status %d", refused.StatusCode))
+	case err != nil:
+		return "", p.explained(ctx, err)
+	case a.status != http.StatusOK:
+		return "", p.denied(a.says())
+	case !p.cred.Found():
+		return "none needed so far", nil
+	}
+	return p.cred.String(), nil
+}
+
+// denied is a refusal that another credential might change.
+func (p *probe) denied(says string) error {
+	what := "there is no credential for " + p.ref.Host
+	if p.cred.Found() {
+		what = p.cred.String() + " is refused"
+	}
+	return errNo{what + ": " + says, fmt.Sprintf("run `docker login %s`, or check the name and what the account may do", p.ref.Host)}
+}
+
+// scopes of writing to the repository that was named.
+func (p *probe) scopes() []string { return []string{"repository:" + p.ref.Repository + ":pull,push"} }
+
+// nonce is text that nobody has pushed before.
+func nonce() string { return rand.Text() }
