@@ -35,6 +35,7 @@ const (
 type cli struct {
 	Build   buildCmd   `cmd:"" help:"Build an image from a Dockerfile."`
 	Convert convertCmd `cmd:"" help:"Convert an image that exists: other compression, another place."`
+	Tune    tuneCmd    `cmd:"" help:"Find the compression level that pays for an image, by trying."`
 	Cache   cacheCmd   `cmd:"" help:"Show and clear the build cache."`
 	Engine  engineCmd  `cmd:"" help:"Show, stop or run the build engine."`
 	Version versionCmd `cmd:"" help:"Print version, encoders and engine."`
@@ -106,7 +107,7 @@ func (e usageError) Unwrap() error { return e.error }
 // Hint is the next step.
 func (e usageError) Hint() string {
 	for _, arg := range os.Args[1:] {
-		if slices.Contains([]string{"build", "convert", "cache", "engine"}, arg) {
+		if slices.Contains([]string{"build", "convert", "tune", "cache", "engine"}, arg) {
 			return "run `lighter " + arg + " --help`"
 		}
 	}
