@@ -20,7 +20,7 @@ func ParseBandwidth(s string) (Bandwidth, error) {
 	end := strings.LastIndexAny(text, "0123456789.") + 1
 	v, err := strconv.ParseFloat(text[:end], 64)
 	unit := text[end:]
-	bits := strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(unit), "/s"), "ps")
+	bits := strings.TrimSuffix(strings.ToLower(unit), "/s")
 	scale := map[string]float64{"kbit": 1e3 / 8, "mbit": 1e6 / 8, "gbit": 1e9 / 8}[bits]
 	if scale == 0 {
 		scale = map[string]float64{"kB/s": 1e3, "KB/s": 1e3, "MB/s": 1e6, "GB/s": 1e9}[unit]

@@ -18,12 +18,12 @@ func (t *Tuning) Headline() string {
 
 // Criterion says what is recommended and why, in one line.
 func (t *Tuning) Criterion() string {
-	return fmt.Sprintf("least of compressing + pushing + %d × pulling, each on its own clock", t.PullsPerBuild)
+	return fmt.Sprintf("recommended is the least of compressing + pushing + %d × pulling", t.PullsPerBuild)
 }
 
 // Model says what a pull is made of.
 func (t *Tuning) Model() string {
-	return fmt.Sprintf("a pull is the download (sha256 beside it) and the unpacking of each layer when it is there and the one beneath is done: "+
+	return fmt.Sprintf("download, sha256 beside it, and unpacking of each layer when it is there and the one beneath is done: "+
 		"the slower of decoding and of sha256 (%s) with writing files (%s)", t.Hash.Median, t.Write.Median)
 }
 

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -33,18 +35,27 @@ type stream struct {
 	open func(ctx context.Context, counted func(io.Reader) io.Reader) (io.ReadCloser, error)
 }
 
-// NoLayersError is an image with nothing to measure.
-type NoLayersError struct{ Foreign int }
-
-func (e *NoLayersError) Error() string {
-	if e.Foreign > 0 {
-		return fmt.Sprintf("all of its %d layers are foreign ones, which lie elsewhere", e.Foreign)
-	}
-	return "it has no layers"
+// Problem is something about an image or a directory that its user can mend.
+type Problem struct {
+	Err  error
+	Next string
 }
 
+func (e *Problem) Error() string { return e.Err.Error() }
+
+// Unwrap is the error without the next step.
+func (e *Problem) Unwrap() error { return e.Err }
+
 // Hint is the next step.
-func (e *NoLayersError) Hint() string { return "name an image with layers of its own, or dir:PATH" }
+func (e *Problem) Hint() string { return e.Next }
+
+func noLayers(foreign int) error {
+	err := errors.New("it has no layers")
+	if foreign > 0 {
+		err = fmt.Errorf("all of its layers (%d) are foreign ones, which lie elsewhere", foreign)
+	}
+	return &Problem{err, "name an image with layers of its own, or dir:PATH"}
+}
 
 // ImageLayers are the layers of one manifest, each blob once. Blobs are
 // verified while they are read, and so are their tars.
@@ -68,7 +79,7 @@ func ImageLayers(src image.Source, m *image.Manifest, pool *codec.Pool) (*Layers
 		})
 	}
 	if len(out.streams) == 0 {
-		return nil, &NoLayersError{out.Foreign}
+		return nil, noLayers(out.Foreign)
 	}
 	return out, nil
 }
@@ -117,16 +128,22 @@ func ReadSample(ctx context.Context, l *Layers, limit int64, report func(event.E
 		p.total += st.size
 	}
 	for _, st := range l.streams {
-		if err := readStream(ctx, s, st, p); err != nil {
-			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
-			}
+		err := readStream(ctx, s, st, p)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case errors.Is(err, fs.ErrPermission) && st.diff == "":
+			return nil, &Problem{err, "run it as a user who may read all of it, or name another directory"}
+		case errors.Is(err, image.ErrCorrupt):
+			return nil, &Problem{err, "copy or build the image again"}
+		default:
 			return nil, err
 		}
 	}
 	out := s.sample()
 	if out.Entries == 0 {
-		return nil, errors.New("there are no files in it")
+		return nil, &Problem{errors.New("there are no files in it"), "name an image or a directory with files"}
 	}
 	return out, nil
 }
@@ -229,7 +246,7 @@ func Choose(img *image.Image, platform, preferred string) (*image.Manifest, erro
 		}
 	}
 	if len(images) == 0 {
-		return nil, &NoLayersError{}
+		return nil, noLayers(0)
 	}
 	want := platform
 	if want == "" && len(images) > 1 {
@@ -241,18 +258,5 @@ func Choose(img *image.Image, platform, preferred string) (*image.Manifest, erro
 	if i := slices.Index(names, want); i >= 0 {
 		return images[i], nil
 	}
-	return nil, &PlatformError{want, names}
-}
-
-// PlatformError is a platform that an image does not have.
-type PlatformError struct {
-	Want string
-	Has  []string
-}
-
-func (e *PlatformError) Error() string { return "it has no " + e.Want }
-
-// Hint is the next step.
-func (e *PlatformError) Hint() string {
-	return fmt.Sprintf("--platform with one of %q", e.Has)
+	return nil, &Problem{fmt.Errorf("it has no %s", want), fmt.Sprintf("use --platform with one of %s", strings.Join(names, ", "))}
 }
