@@ -120,7 +120,7 @@ func (c *tuneCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	t, err := c.measure(ctx, where, opts, pool, view)
 	view.Close()
 	if errors.Is(context.Cause(ctx), errInterrupted) {
-		return codeError{exitInterrupted, errors.New("interrupted: nothing was written")}
+		return codeError{exitInterrupted, &tune.Problem{Err: errors.New("interrupted, nothing was written"), Next: "--time-limit and --sample make it shorter"}}
 	}
 	if err != nil {
 		return fmt.Errorf("tune %s: %w", where.short(), err)

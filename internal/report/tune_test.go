@@ -153,7 +153,8 @@ func TestParseBandwidth(t *testing.T) {
 	}
 }
 
-// recordedTuning is what a real run measured, see testdata.
+// recordedTuning has the sizes and CPU seconds of a real run on a root file
+// system of 1.1 GB, and the times that they make on two idle cores.
 func recordedTuning(t *testing.T) *report.Tuning {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", "tune.json"))

@@ -18,7 +18,7 @@ func (t *Tuning) Headline() string {
 
 // Criterion says what is recommended and why, in one line.
 func (t *Tuning) Criterion() string {
-	return fmt.Sprintf("recommended is the least of compressing + pushing + %d × pulling", t.PullsPerBuild)
+	return fmt.Sprintf("compressing + pushing + %d × pulling; the level where that is least is recommended", t.PullsPerBuild)
 }
 
 // Model says what a pull is made of.
@@ -98,7 +98,7 @@ func (l Level) SpreadText() string {
 func (t *Tuning) Verdict(l Level) string {
 	switch {
 	case l.Name == t.Recommended:
-		return "recommended"
+		return "best"
 	case slices.Contains(t.Alike, l.Name):
 		return "alike"
 	}
