@@ -24,7 +24,7 @@ func DirLayers(dir string) (*Layers, error) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				w.CloseWithError(writeTar(ctx, w, dir)) //nolint:errcheck // it is nil, always
+				w.CloseWithError(writeTar(ctx, w, dir))
 			}()
 			return &dirReader{counted(r), r, cancel, done}, nil
 		},
