@@ -112,9 +112,9 @@ func TestSampleOfLittleIsAll(t *testing.T) {
 // than the piece that has just come, and small layers hold no large buffers.
 func TestSampleHoldsNoMoreThanAsked(t *testing.T) {
 	s := newSampler(1 << 20)
-	for i := range 40 {
+	for i := range 400 {
 		s.begin(Part{})
-		s.Write(noise(200<<10+i, uint64(i)))
+		s.Write(noise(200<<10*(i%2)+1000, uint64(i)))
 		s.end(1)
 		var held int64
 		for _, k := range s.kept {
@@ -125,6 +125,36 @@ func TestSampleHoldsNoMoreThanAsked(t *testing.T) {
 		}
 		if held > 1<<20+3*s.piece {
 			t.Fatalf("after %d layers %d bytes are held", i+1, held)
+		}
+	}
+}
+
+// TestSampleIsTheLowestRanks: short pieces, which leave room where a long one
+// was given up, must not let in what ranks behind it.
+func TestSampleIsTheLowestRanks(t *testing.T) {
+	s := newSampler(1 << 20)
+	var ranks []uint64
+	for i := range 200 {
+		s.begin(Part{})
+		size := 100 + 7000*(i%37)
+		if i > 150 {
+			size = 1 // fits into any room that was left
+		}
+		s.Write(noise(size, uint64(i)))
+		s.end(1)
+		for range (int64(size) + s.piece - 1) / s.piece {
+			ranks = append(ranks, uint64(len(ranks))*perPhi)
+		}
+	}
+	in := map[uint64]bool{}
+	var highest uint64
+	for _, k := range s.kept {
+		in[k.rank] = true
+		highest = max(highest, k.rank)
+	}
+	for i, r := range ranks {
+		if r < highest && !in[r] {
+			t.Errorf("piece %d of rank %x was given up, and one of rank %x kept", i, r, highest)
 		}
 	}
 }
