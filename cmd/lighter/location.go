@@ -148,7 +148,7 @@ func (p *places) target(ctx context.Context, l image.Location) (*writable, error
 		}
 		return staged(to, "", l)
 	}
-	return nil, fmt.Errorf("%s: writing to %s: is not possible yet", l, l.Transport)
+	return nil, fmt.Errorf("%s: nothing can be written there", l)
 }
 
 // prove reads an image back from where it went, if that can be read by digest.

@@ -41,6 +41,7 @@ type cli struct {
 	Convert convertCmd `cmd:"" help:"Convert an image that exists: other compression, another place."`
 	Inspect inspectCmd `cmd:"" help:"Show what an image is by its own bytes, or prove what its layers are."`
 	Doctor  doctorCmd  `cmd:"" help:"Say what works on this machine, and probe registries that are named."`
+	Tune    tuneCmd    `cmd:"" help:"Find the compression level that pays for an image, by trying."`
 	Cache   cacheCmd   `cmd:"" help:"Show and clear the build cache."`
 	Engine  engineCmd  `cmd:"" help:"Show, stop or run the build engine."`
 	Version versionCmd `cmd:"" help:"Print version, encoders and engine."`
