@@ -14,7 +14,7 @@ import (
 // Tuning says which level pays: on Err, or as JSON on Out.
 func (o *Output) Tuning(t *report.Tuning) error {
 	if o.JSON {
-		return o.json(t)
+		return o.Encode(t)
 	}
 	s := screen{width: o.width(), color: o.Color}
 	s.hang(s.paint(green, "✓")+" ", 2, report.Clean(t.Headline()))
