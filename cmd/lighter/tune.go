@@ -161,7 +161,7 @@ func readSample(ctx context.Context, where tuned, o tuneOptions, pool *codec.Poo
 	}
 	places := newPlaces()
 	defer func() { err = errors.Join(err, places.Close()) }()
-	src, err := places.source(where.image)
+	src, err := places.source(ctx, where.image)
 	if err != nil {
 		return nil, "", err
 	}
