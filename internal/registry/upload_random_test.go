@@ -81,7 +81,7 @@ func TestRandomUploadFaults(t *testing.T) {
 	var done, failed int
 	var mu sync.Mutex
 	var g errgroup.Group
-	g.SetLimit(16)
+	g.SetLimit(24)
 	for _, sessions := range []bool{true, false} {
 		proxy := registrytest.NewFaulty(t, s)
 		if sessions {
@@ -91,7 +91,7 @@ func TestRandomUploadFaults(t *testing.T) {
 		proxy.Set(func(w http.ResponseWriter, r *http.Request) bool {
 			name, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/")
 			found, ok := schedules.Load(name)
-			return ok && found.(*schedule).strike(w, r, 1<<20)
+			return ok && found.(*schedule).strike(w, r, 400_000)
 		})
 		proxy.Rewrite(func(resp *http.Response) error {
 			if resp.Request.Header.Get("X-Lose") != "" {
@@ -104,8 +104,8 @@ func TestRandomUploadFaults(t *testing.T) {
 				random := rand.New(rand.NewPCG(seed, i))
 				name := fmt.Sprintf("run%d%v", i, sessions)
 				plan := &schedule{random: random, left: random.IntN(18)}
-				desc, content := blob(seed+i, []int{0, 1000, 70_000, 300_000, 1 << 20}[random.IntN(5)])
-				r, _ := repository(t, client(t, registry.Options{Idle: 200 * time.Millisecond, PatchSize: []int64{0, 200_000}[random.IntN(2)]}), proxy.Ref(name))
+				desc, content := blob(seed+i, []int{0, 1000, 70_000, 150_000, 400_000}[random.IntN(5)])
+				r, _ := repository(t, client(t, registry.Options{Idle: 200 * time.Millisecond, PatchSize: []int64{0, 100_000}[random.IntN(2)]}), proxy.Ref(name))
 				schedules.Store(name, plan)
 				err := imagetest.Upload(t.Context(), r, desc, content)
 				schedules.Delete(name)
