@@ -28,7 +28,11 @@ func (w *bitWriter) bits(v, n uint) *bitWriter {
 
 func (w *bitWriter) align() *bitWriter { w.n = 0; return w }
 
-func (w *bitWriter) bytes(b ...byte) *bitWriter { w.align().b = append(w.b, b...); return w }
+func (w *bitWriter) bytes(b ...byte) *bitWriter {
+	w.align()
+	w.b = append(w.b, b...)
+	return w
+}
 
 // stored writes a block that is not compressed.
 func (w *bitWriter) stored(final uint, b []byte) *bitWriter {

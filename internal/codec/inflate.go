@@ -121,13 +121,11 @@ func (d *inflater) block() error {
 				return err
 			}
 		}
-		v := loopLow
+		loop := d.careful
 		if d.fill(fastInput) {
-			v = d.fast()
-		} else {
-			v = d.careful()
+			loop = d.fast
 		}
-		switch v {
+		switch loop() {
 		case loopEnd:
 			return nil
 		case loopCut:
