@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -23,11 +24,13 @@ type convertCmd struct {
 	Source      string `arg:"" help:"Image to read: NAME in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME or containerd:NAME."`
 	Destination string `arg:"" help:"Where it goes, written the same way."`
 
-	Compression      string   `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression}; keep for docker-archive: and docker-daemon:)."`
+	Compression      string   `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], zstd:chunked[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression}; keep for docker-archive: and docker-daemon:)."`
 	AddCompression   []string `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
 	ForceCompression bool     `help:"Make layers anew whose level nobody knows, too."`
 	Format           string   `enum:"text,json" default:"text" help:"json: the result on standard output, too, for programs."`
 	Quiet            bool     `short:"q" help:"Print only the digest."`
+
+	chunked bool
 }
 
 // Help is what `lighter convert --help` says below the flags.
@@ -45,6 +48,10 @@ func (convertCmd) Help() string {
 func (c *convertCmd) variants(to image.Location) ([]codec.Compression, error) {
 	var out []codec.Compression
 	add := func(flag, s string) error {
+		// containers/image's name for zstd that is fetched by parts.
+		if level, ok := strings.CutPrefix(s, "zstd:chunked"); ok {
+			s, c.chunked = "zstd"+level, true
+		}
 		comp, err := codec.Parse(s)
 		if err != nil {
 			return usageError{fmt.Errorf("%s: %w", flag, err)}
@@ -128,7 +135,7 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	defer view.Close()
 	started := time.Now()
 	got, notes, err := copyImage(ctx, src, dst, image.CopyOptions{
-		Variants: variants, Force: c.ForceCompression, Pool: pool, Journal: journal(), Report: view.Add,
+		Variants: variants, Chunked: c.chunked, Force: c.ForceCompression, Pool: pool, Journal: journal(), Report: view.Add,
 	})
 	view.Close()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/event"
+	"github.com/lighter-oci/lighter/internal/layer"
 )
 
 // ErrUploadLost is wrapped by an Upload that cannot be repaired, because the
@@ -87,18 +88,27 @@ func (c *copier) upload(ctx context.Context, desc ocispec.Descriptor, fill func(
 }
 
 // how names everything that the bytes of a converted blob depend on.
-func how(want codec.Compression) string { return want.String() + ", " + codec.Encoder(want) }
+func (c *copier) how(want codec.Compression) string {
+	s := want.String() + ", " + codec.Encoder(want)
+	if layout := c.layout(&want); layout != codec.Even {
+		s += ", " + string(layout)
+	}
+	return s
+}
 
 // convert decodes a blob, holds the tar against its diffID, and makes it anew:
 // in one pass, with nothing of it kept but the frames on their way.
 func (c *copier) convert(ctx context.Context, j *blobJob) error {
 	l, want := &j.layer, *j.want
 	j.made.Is = want.String()
-	if known, ok := c.opts.Journal.lookup(l.Descriptor.Digest, l.DiffID, how(want)); ok {
+	if known, ok := c.opts.Journal.lookup(l.Descriptor.Digest, l.DiffID, c.how(want)); ok {
 		if has, err := c.dst.Has(ctx, known); err != nil {
 			return err
 		} else if has {
 			j.made.Blob, j.made.Action = known, event.LayerExists
+			if known.Annotations != nil {
+				j.made.Is += " chunked"
+			}
 			return nil
 		}
 	}
@@ -108,54 +118,86 @@ func (c *copier) convert(ctx context.Context, j *blobJob) error {
 	}
 	defer rc.Close()
 	j.made.Action = event.LayerConverted
+	var annotations map[string]string
 	j.made.Blob, err = c.upload(ctx, ocispec.Descriptor{MediaType: want.MediaType()}, func(w io.Writer) error {
-		return c.recode(ctx, w, rc, j)
+		annotations, err = c.recode(ctx, w, rc, j)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	if err := c.opts.Journal.record(l.Descriptor.Digest, l.DiffID, how(want), j.made.Blob); err != nil {
+	j.made.Blob.Annotations = annotations
+	if annotations != nil {
+		j.made.Is += " chunked"
+	}
+	if err := c.opts.Journal.record(l.Descriptor.Digest, l.DiffID, c.how(want), j.made.Blob); err != nil {
 		// It costs the next conversion time, and this one nothing.
 		c.report(event.Event{Warning: &event.Warning{Short: err.Error()}})
 	}
 	return nil
 }
 
-// recode is the pass itself.
-func (c *copier) recode(ctx context.Context, dst io.Writer, blob io.Reader, j *blobJob) error {
+// recode is the pass itself. It answers the annotations that belong to the new
+// blob.
+func (c *copier) recode(ctx context.Context, dst io.Writer, blob io.Reader, j *blobJob) (map[string]string, error) {
 	// The decoder may stop before the blob's end, whose digest comes last.
 	whole := c.counted(blob, j.layer.Descriptor)
 	tar, err := c.opts.Pool.NewReader(whole)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer tar.Close()
-	enc, err := c.opts.Pool.NewWriter(dst, codec.Options{Compression: *j.want, DiffID: true})
+	encode := c.encode
+	if c.layout(j.want) == codec.Chunked {
+		encode = c.encodeChunked
+	}
+	made, err := encode(ctx, dst, io.MultiReader(tar, drained{whole}), *j.want)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
-		return err
+		return nil, err
+	}
+	j.made.In = made.TarSize
+	if made.DiffID != j.layer.DiffID {
+		return nil, fmt.Errorf("%w: its tar is %s, its config says %s", ErrCorrupt, made.DiffID, j.layer.DiffID)
+	}
+	return made.Annotations, nil
+}
+
+// drained reads what is left of a blob behind its tar, and gives out nothing.
+type drained struct{ io.Reader }
+
+func (d drained) Read([]byte) (int, error) {
+	if _, err := io.Copy(io.Discard, d.Reader); err != nil {
+		return 0, err
+	}
+	return 0, io.EOF
+}
+
+// encode makes a plain blob.
+func (c *copier) encode(ctx context.Context, dst io.Writer, tar io.Reader, want codec.Compression) (layer.Chunked, error) {
+	var made layer.Chunked
+	enc, err := c.opts.Pool.NewWriter(dst, codec.Options{Compression: want, DiffID: true})
+	if err != nil {
+		return made, err
 	}
 	defer enc.Abort()
 	stop := context.AfterFunc(ctx, enc.Abort)
 	defer stop()
-	_, err = io.Copy(enc, tar)
-	if err == nil {
-		_, err = io.Copy(io.Discard, whole)
+	if _, err := io.Copy(enc, tar); err != nil {
+		return made, err
 	}
-	if err == nil {
-		err = enc.Close()
+	if err := enc.Close(); err != nil {
+		return made, err
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if err != nil {
-		return err
-	}
-	result := enc.Result()
-	j.made.In = result.In
-	if result.DiffID != j.layer.DiffID {
-		return fmt.Errorf("%w: its tar is %s, its config says %s", ErrCorrupt, result.DiffID, j.layer.DiffID)
-	}
-	return nil
+	made.DiffID, made.TarSize = enc.Result().DiffID, enc.Result().In
+	return made, nil
+}
+
+// encodeChunked makes a zstd:chunked one.
+func (c *copier) encodeChunked(ctx context.Context, dst io.Writer, tar io.Reader, want codec.Compression) (layer.Chunked, error) {
+	return layer.WriteChunked(ctx, dst, tar, c.opts.Pool, layer.ChunkedOptions{Compression: want})
 }
 
 // progressStep is how many bytes of a blob pass between two reports.

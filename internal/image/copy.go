@@ -22,6 +22,9 @@ type CopyOptions struct {
 	// Variants are what the layers of every image become, each a variant of its
 	// own in the index, in this order. None leaves all layers as they are.
 	Variants []codec.Compression
+	// Chunked makes zstd layers zstd:chunked, of which podman and CRI-O fetch only
+	// the files that they lack.
+	Chunked bool
 	// Force makes layers of the right codec anew whose level nobody knows.
 	Force bool
 	// Pool compresses; needed with Variants.
@@ -141,7 +144,9 @@ func (c *copier) wanted(l *Layer, variant *codec.Compression) *codec.Compression
 		return variant
 	case l.Codec == codec.Uncompressed:
 		return nil
-	case l.Record != nil && l.Record.Level != variant.Level:
+	case l.Record != nil && (l.Record.Level != variant.Level || l.Record.Layout != c.layout(variant)):
+		return variant
+	case l.Record == nil && c.layout(variant) == codec.Chunked && !l.chunked():
 		return variant
 	case l.Record == nil && c.opts.Force:
 		return variant
@@ -180,6 +185,17 @@ func (c *copier) best(m *Manifest, variant *codec.Compression) *Manifest {
 	return best
 }
 
+// layout is how the tar of a variant's layers is cut into frames.
+func (c *copier) layout(variant *codec.Compression) codec.Layout {
+	if c.opts.Chunked && variant.Codec == codec.Zstd {
+		return codec.Chunked
+	}
+	return codec.Even
+}
+
+// chunked tells whether clients can fetch parts of the layer, whoever made it.
+func (l *Layer) chunked() bool { return l.Descriptor.Annotations[chunkedPosition] != "" }
+
 // add notes a blob to bring over, once.
 func (c *copier) add(m *Manifest, l Layer, want *codec.Compression) {
 	key := blobKey{digest: l.Descriptor.Digest}
@@ -197,10 +213,14 @@ func (c *copier) add(m *Manifest, l Layer, want *codec.Compression) {
 
 // describe is "gzip", "zstd:3", or "" for what is no layer.
 func (l *Layer) describe() string {
+	name := string(l.Codec)
 	if l.Record != nil {
-		return l.Record.Compression.String()
+		name = l.Record.Compression.String()
 	}
-	return string(l.Codec)
+	if l.chunked() {
+		name += " chunked"
+	}
+	return name
 }
 
 // transfer brings all blobs over, the largest first: what is started last is

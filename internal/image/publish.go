@@ -164,6 +164,11 @@ func (p *publisher) layer(l *Layer, variant *codec.Compression, docker bool) oci
 	if want := p.wanted(l, variant); want != nil {
 		made := p.blobs[blobKey{l.Descriptor.Digest, want.String()}].made.Blob
 		out.Digest, out.Size, out.Annotations, c = made.Digest, made.Size, lasting(l.Descriptor.Annotations), want.Codec
+		if out.Annotations == nil {
+			out.Annotations = made.Annotations
+		} else {
+			maps.Copy(out.Annotations, made.Annotations)
+		}
 	}
 	out.MediaType = layerType(c, l.Foreign, docker, l.Descriptor.MediaType)
 	return out
