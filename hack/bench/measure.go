@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -228,7 +229,7 @@ func (s *subject) layerBytes(ctx context.Context, round int, reg *registryProces
 	}
 	pool := codec.NewPool(0)
 	defer pool.Close()
-	r, err := pool.NewParallelReader(strings.NewReader(string(blob)), int64(len(blob)))
+	r, err := pool.NewParallelReader(bytes.NewReader(blob), int64(len(blob)))
 	if err != nil {
 		return nil, nil, err
 	}
