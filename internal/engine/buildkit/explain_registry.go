@@ -68,6 +68,9 @@ func (e *BuildError) request(subject, host, said string) bool {
 	if r == nil {
 		return false
 	}
+	// net/http closes its end of a connection that was reset, and tells of
+	// whichever it meets first when it writes on.
+	r[2] = strings.ReplaceAll(r[2], "use of closed network connection", "connection reset by peer")
 	for _, rule := range connectionRules {
 		if found := rule.match.FindString(r[2]); found != "" {
 			e.What = subject + ": " + r[1] + ": " + found

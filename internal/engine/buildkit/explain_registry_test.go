@@ -17,6 +17,8 @@ func TestExplainRegistry(t *testing.T) {
 			"push r.example/app:1: the registry answers 429 Too Many Requests: toomanyrequests: slow down", "docker login r.example"},
 		{`failed to push r.example/app:1: failed commit on ref "layer-sha256:4de0": failed to do request: Put "` + upload + `": write tcp 1.2.3.4:5->1.2.3.4:6: write: connection reset by peer`,
 			"push r.example/app:1: r.example: connection reset by peer", "try again"},
+		{`failed to push r.example/app:1: failed commit on ref "layer-sha256:4de0": failed to do request: Put "` + upload + `": readfrom tcp 1.2.3.4:5->1.2.3.4:6: write tcp 1.2.3.4:5->1.2.3.4:6: use of closed network connection`,
+			"push r.example/app:1: r.example: connection reset by peer", "try again"},
 		{`failed to push 127.0.0.1:1/x:1: failed to do request: Head "http://127.0.0.1:1/v2/x/blobs/sha256:884a": dial tcp 127.0.0.1:1: connect: connection refused`,
 			"push 127.0.0.1:1/x:1: 127.0.0.1:1: connection refused", "is the registry running"},
 		{`nosuch.invalid/base:1: failed to resolve source metadata for nosuch.invalid/base:1: failed to do request: Head "https://nosuch.invalid/v2/base/manifests/1": dial tcp: lookup nosuch.invalid on 10.0.0.1:53: no such host`,
