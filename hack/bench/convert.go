@@ -238,7 +238,7 @@ func judge(figures []figure) error {
 			verdict = "MISSED"
 			failed = append(failed, f.Name)
 		}
-		fmt.Printf("  %-48s %8.2f   (%s)  %s\n", f.Name, f.Got, f.Want, verdict)
+		fmt.Printf("  %-48s %8.3f   (%s)  %s\n", f.Name, f.Got, f.Want, verdict)
 	}
 	if len(failed) > 0 {
 		return errors.New("missed: " + strings.Join(slices.Compact(failed), "; "))

@@ -29,7 +29,15 @@ func main() {
 	flag.IntVar(&opt.rounds, "rounds", 5, "rounds, each with every exporter once")
 	flag.StringVar(&opt.what, "what", "export,convert", "what to measure, with commas between")
 	flag.StringVar(&opt.json, "json", "", "write the figures to this file too")
+	touch := flag.Bool("touch", false, "only touch memory, as is done before each measurement")
 	flag.Parse()
+	if *touch {
+		if err := touchPages(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, opt); err != nil {
