@@ -37,9 +37,9 @@ RACE  = $$($(GO) list $(PACKAGES) | grep -vE '/cmd/|/engine/buildkit')
 # Tests that measure memory run without it: it takes five times as much itself.
 MEASURES := ^TestMemory
 
-# golangci-lint is pinned: another version finds other things. LINT names one
-# that is built already.
-LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
+# golangci-lint is pinned: another version finds other things. GOLANGCI_LINT names
+# one that is built already.
+GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 
 .PHONY: build demo test bench check cross install clean help FORCE
 
@@ -72,7 +72,7 @@ check: cross ## format, vet, lint, shell scripts, go.mod, other systems
 	$(GO) mod verify
 	hack/changelog.sh --check
 	@if command -v shellcheck >/dev/null; then shellcheck -x -e SC2317 .ci/run hack/*.sh; else echo "check: shellcheck is not installed, scripts not checked" >&2; fi
-	$(LINT) run ./...
+	$(GOLANGCI_LINT) run ./...
 
 cross: ## build for macOS and Windows, and for Linux without a C compiler
 	CGO_ENABLED=0 GOOS=darwin GOARCH=arm64 $(GO) build -o /dev/null ./cmd/lighter

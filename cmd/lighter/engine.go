@@ -129,7 +129,7 @@ func (f *engineFlags) openInProcess(ctx context.Context, opt buildkit.Options) (
 	undo := []func() error{lock.Release}
 	fail := func(err error) (*openEngine, error) {
 		for i := len(undo) - 1; i >= 0; i-- {
-			undo[i]()
+			_ = undo[i]()
 		}
 		return nil, startError(state, err)
 	}
@@ -153,7 +153,7 @@ func (f *engineFlags) openInProcess(ctx context.Context, opt buildkit.Options) (
 	if err != nil {
 		return fail(err)
 	}
-	go server.Serve(l)
+	go func() { _ = server.Serve(l) }()
 	client, err := buildkit.Connect(ctx, "unix://"+l.Addr().String(), opt)
 	if err != nil {
 		return fail(err)
@@ -231,7 +231,7 @@ func (engineRunCmd) Run(ctx context.Context, flags *engineFlags) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Release()
+	defer func() { _ = lock.Release() }()
 	server, err := flags.server(state, "warning")
 	if err != nil {
 		return err

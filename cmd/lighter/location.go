@@ -163,7 +163,7 @@ func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied,
 	if err != nil {
 		return proofs, err
 	}
-	defer back.close()
+	defer func() { _ = back.close() }()
 	img, err := image.Read(ctx, back, got.Root.Digest.String(), image.ReadOptions{})
 	if err != nil {
 		return proofs, err

@@ -76,7 +76,7 @@ func (e *engineProcess) stop() {
 		e.Client.Close()
 	}
 	e.cmd.Process.Signal(syscall.SIGTERM)
-	e.cmd.Wait()
+	_ = e.cmd.Wait()
 }
 
 // peakMemory is the highest resident set of the engine so far, in bytes.
@@ -131,7 +131,7 @@ func startRegistry(ctx context.Context, dir string) (*registryProcess, error) {
 
 func (r *registryProcess) stop() {
 	r.cmd.Process.Kill()
-	r.cmd.Wait()
+	_ = r.cmd.Wait()
 }
 
 // clear drops what was pushed, to make room for the next round.

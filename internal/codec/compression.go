@@ -129,7 +129,7 @@ func (c Compression) MediaType() string {
 // 3, 7 and 11 are; any other is refused rather than quietly made another.
 func (c Compression) Validate() error {
 	c = c.Resolve()
-	top := 0
+	var top int
 	switch c.Codec {
 	case Zstd:
 		top = maxZstdLevel

@@ -322,8 +322,8 @@ func (w *Writer) Abort() {
 		return
 	}
 	w.end()
-	w.dstMu.Lock() // a write under way ends
-	w.dstMu.Unlock()
+	w.dstMu.Lock()   // a write under way ends
+	w.dstMu.Unlock() //nolint:staticcheck // waiting is all there is to do
 	go func() {
 		w.running.Wait()
 		w.pool.leave()

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -261,7 +262,7 @@ func (t *LayoutTarget) Tag(ctx context.Context, desc ocispec.Descriptor, b []byt
 	if name == "" && len(replaced) > 1 {
 		return fmt.Errorf("OCI layout %s: it holds %d images without a name: give this one a name, oci:%s:NAME", t.dir, len(replaced), t.dir)
 	}
-	index.Manifests = append(kept, entry)
+	index.Manifests = slices.Concat(kept, []ocispec.Descriptor{entry})
 	raw, err := json.Marshal(index)
 	if err == nil {
 		err = replaceFile(t.path(ocispec.ImageIndexFile), raw)

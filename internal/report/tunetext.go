@@ -59,7 +59,6 @@ func list(names []string) string {
 	return names[0]
 }
 
-// plural is "1 pull", "20 pulls".
 // Table is a row a level, in the order asked for.
 func (t *Tuning) Table() Table {
 	out := Table{Columns: []Column{

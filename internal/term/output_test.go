@@ -30,7 +30,8 @@ func TestError(t *testing.T) {
 		{hintedError{"refused: try --insecure", "try --insecure"}, "lighter: refused: try --insecure\n"},
 		{hintedError{"no namespaces", "load this profile:\n\nprofile lighter {\n}\n"}, "lighter: no namespaces → load this profile:\n  profile lighter {\n  }\n"},
 		{hintedError{"x", "\n"}, "lighter: x\n"},
-		{errors.New(" \x1b[31m\n\r\n"), "lighter: failed without saying why\n"},
+		{errors.New(" \x1b[31m\n\r\n"), //nolint:revive // that is what it is for
+			"lighter: failed without saying why\n"},
 		{errors.New("exit code 1: \x1b[31mbroken\x1b[0m\r\n\tat line 3"), "lighter: exit code 1: broken\n  at line 3\n"},
 	} {
 		var b bytes.Buffer

@@ -146,7 +146,7 @@ func hashDigests(set map[digest.Digest]bool) string {
 	slices.Sort(all)
 	h := sha256.New()
 	for _, d := range all {
-		io.WriteString(h, d)
+		_, _ = io.WriteString(h, d)
 	}
 	return hex.EncodeToString(h.Sum(nil)[:6])
 }

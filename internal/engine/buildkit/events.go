@@ -114,7 +114,7 @@ func (e *events) take(s *client.SolveStatus) {
 		}})
 	}
 	for _, l := range s.Logs {
-		tail := append(e.logs[l.Vertex.String()], l.Data...)
+		tail := slices.Concat(e.logs[l.Vertex.String()], l.Data)
 		e.logs[l.Vertex.String()] = tail[max(0, len(tail)-logTail):]
 		e.send(event.Event{Time: l.Timestamp, Log: &event.Log{Step: l.Vertex.String(), Stream: l.Stream, Data: l.Data}})
 	}

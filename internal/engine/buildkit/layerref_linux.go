@@ -83,7 +83,7 @@ func (r *layerRef) fixTimes(ctx context.Context, remote *solver.Remote, s sessio
 		}
 		if chain == nil {
 			chain = r.LayerChain()
-			defer chain.Release(context.WithoutCancel(ctx))
+			defer func() { _ = chain.Release(context.WithoutCancel(ctx)) }()
 			if len(chain) != len(remote.Descriptors) {
 				return errors.New("rewrite-timestamp: the layers do not match the snapshots; build with --no-cache")
 			}
@@ -181,7 +181,7 @@ func (r *layerRef) fromSnapshot(ctx context.Context, ref cache.ImmutableRef, nam
 		return ocispecs.Descriptor{}, err
 	}
 	if release != nil {
-		defer release()
+		defer func() { _ = release() }()
 	}
 	if r.worker.Labels()[wlabel.Snapshotter] != overlaySnapshotter {
 		return ocispecs.Descriptor{}, errNoOverlay
@@ -276,7 +276,7 @@ func (r *layerRef) report(ctx context.Context, descs []ocispecs.Descriptor) {
 }
 
 func writeLayerStatus(pw progress.Writer, l event.Layer, started, completed time.Time) {
-	pw.Write(layerStatusID(l), progress.Status{
+	_ = pw.Write(layerStatusID(l), progress.Status{
 		Action:    string(l.Action),
 		Current:   int(l.Out),
 		Total:     int(l.In),

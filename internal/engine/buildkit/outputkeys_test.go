@@ -12,7 +12,7 @@ func TestCheckOutputKeys(t *testing.T) {
 		{"image", "push", "maybe", "true or false"},
 		{"image", "annotation.org.example", "x", ""},
 		{"image", "annotation-index[linux/amd64].a", "x", ""},
-		{"image", "force-compresion", "true", "no key"},
+		{"image", "force-compress", "true", "no key"},
 		{"image", "tar", "false", "no key"},
 		{"oci", "tar", "false", ""},
 		{"oci", "push", "true", "no key"},

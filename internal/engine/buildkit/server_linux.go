@@ -89,7 +89,7 @@ func NewServer(cfg Config) (_ *Server, err error) {
 			stop()
 		}
 	}()
-	ctl, err := newController(cfg, sessions, w, hosts, pool, stopping)
+	ctl, err := newController(stopping, cfg, sessions, w, hosts, pool)
 	if err != nil {
 		return nil, fmt.Errorf("open engine state %s: %w", cfg.State, err)
 	}
@@ -160,7 +160,7 @@ func newGRPC(room *reserve) *grpc.Server {
 	)
 }
 
-func newController(cfg Config, sessions *session.Manager, w *layerWorker, hosts docker.RegistryHosts, pool *codec.Pool, stopping context.Context) (*control.Controller, error) {
+func newController(stopping context.Context, cfg Config, sessions *session.Manager, w *layerWorker, hosts docker.RegistryHosts, pool *codec.Pool) (*control.Controller, error) {
 	workers := &worker.Controller{}
 	if err := workers.Add(w); err != nil {
 		return nil, err

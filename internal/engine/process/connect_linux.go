@@ -112,7 +112,7 @@ func (c *connector) use(ctx context.Context) (*Lease, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", r.Socket)
 	if err != nil {
-		return nil, nil // a predecessor's socket, or one that is just going
+		return nil, nil //nolint:nilerr // a predecessor's socket, or one that is just going
 	}
 	conn.Close()
 	// The kernel takes connections for a killed engine until it has closed

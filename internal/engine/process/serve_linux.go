@@ -63,7 +63,7 @@ func Serve(ctx context.Context, lock *Lock, opts ServeOptions, serve func(contex
 	var why error
 	select {
 	case err := <-done:
-		l.leave()
+		_ = l.leave()
 		l.closeConns()
 		return err
 	case <-ctx.Done():

@@ -91,8 +91,8 @@ func enterMounts(mode string) {
 		// Not PR_SET_PDEATHSIG: that ends with either side's thread, and
 		// Go decides about threads.
 		go func() {
-			unix.Read(goOnFD, make([]byte, 1))
-			unix.Kill(os.Getpid(), unix.SIGTERM)
+			_, _ = unix.Read(goOnFD, make([]byte, 1))
+			_ = unix.Kill(os.Getpid(), unix.SIGTERM)
 		}()
 	default:
 		unix.Close(goOnFD)
@@ -100,7 +100,7 @@ func enterMounts(mode string) {
 }
 
 func answer(text string) {
-	unix.Write(answerFD, []byte(text))
+	_, _ = unix.Write(answerFD, []byte(text))
 	unix.Close(answerFD)
 }
 
