@@ -116,13 +116,31 @@ func (c *converter) run(ctx context.Context, reg *registryProcess, round int) er
 	var said strings.Builder
 	cmd.Stdout, cmd.Stderr = &said, &said
 	started := time.Now()
-	if err := cmd.Run(); err != nil {
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended, peak := make(chan struct{}), make(chan int64)
+	go func() {
+		most := int64(0)
+		for {
+			select {
+			case <-ended:
+				peak <- most
+				return
+			case <-time.After(50 * time.Millisecond):
+				if now, err := peakMemory(cmd.Process.Pid); err == nil {
+					most = max(most, now)
+				}
+			}
+		}
+	}()
+	err := cmd.Wait()
+	close(ended)
+	most := <-peak
+	if err != nil {
 		return fmt.Errorf("%w: %s", err, said.String())
 	}
-	t := taken{wall: time.Since(started).Seconds(), cpu: (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()}
-	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		t.memory = float64(u.Maxrss << 10)
-	}
+	t := taken{memory: float64(most), wall: time.Since(started).Seconds(), cpu: (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()}
 	img, err := readBack(ctx, to)
 	if err != nil {
 		return err

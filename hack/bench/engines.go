@@ -79,9 +79,10 @@ func (e *engineProcess) stop() {
 	_ = e.cmd.Wait()
 }
 
-// peakMemory is the highest resident set of the engine so far, in bytes.
-func (e *engineProcess) peakMemory() (int64, error) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", e.cmd.Process.Pid))
+// peakMemory is the highest resident set of a process so far, in bytes. What
+// wait4 says of it counts the process that started it, too.
+func peakMemory(pid int) (int64, error) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, err
 	}

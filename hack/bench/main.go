@@ -179,7 +179,7 @@ func conclude(opt options, subjects []*subject, ours *engineProcess, bound *limi
 			median(s.samples, export), median(s.samples, total), report.Bytes(int64(median(s.samples, bytes))))
 	}
 	us, zstd, gzip := subjects[0], subjects[1], subjects[2]
-	peak, err := ours.peakMemory()
+	peak, err := peakMemory(ours.cmd.Process.Pid)
 	if err != nil {
 		return err
 	}

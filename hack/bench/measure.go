@@ -73,8 +73,8 @@ const touched = 2 << 30
 // reporting hands what nobody uses to its host, and the next to touch a page
 // waits until the host has found another: 1.7 s a GB where it was measured, up
 // to a fifth of an export, and never twice the same. Everything that is
-// measured starts behind this. It happens in a process of its own, or the
-// memory would count as that of whatever this one starts next.
+// measured starts behind this. It happens in a process of its own, whose memory
+// is gone as a whole when it ends.
 func touchMemory() error {
 	self, err := os.Executable()
 	if err != nil {
