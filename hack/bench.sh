@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What make bench runs: stock BuildKit and lighter, skopeo and lighter, in turn on
-# a real root file system, on directories and a registry of their own. Needs root
-# and 15 GB of room in $TMPDIR; takes about three minutes a round. Arguments go to
-# hack/bench: hack/bench.sh -rounds 3 -what export.
+# What make bench runs: stock BuildKit and lighter in turn on a real root file
+# system, on directories and a registry of their own; with -what convert, skopeo
+# and lighter. Needs root and 15 GB of room in $TMPDIR; takes about two minutes a
+# round. Arguments go to hack/bench: hack/bench.sh -rounds 3 -what export,convert.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
