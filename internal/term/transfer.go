@@ -2,7 +2,6 @@ package term
 
 import (
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -15,14 +14,13 @@ import (
 // elsewhere. It is safe for concurrent use.
 type Transfer struct {
 	out  *Output
-	live bool
+	line liveLine
 
 	mu      sync.Mutex
 	started time.Time
 	shown   time.Time
 	read    map[string]*event.Progress
 	done    int
-	drawn   bool // a live line stands on the screen
 }
 
 // redraw is how often a live line changes at most: faster is a flicker.
@@ -33,7 +31,7 @@ func (o *Output) NewTransfer(quiet bool) *Transfer {
 	if quiet {
 		return nil
 	}
-	return &Transfer{out: o, live: o.terminal, started: time.Now(), read: map[string]*event.Progress{}}
+	return &Transfer{out: o, line: liveLine{out: o, live: o.terminal}, started: time.Now(), read: map[string]*event.Progress{}}
 }
 
 // Add takes one event.
@@ -49,7 +47,7 @@ func (t *Transfer) Add(e event.Event) {
 		t.draw(e.Time)
 	case e.Layer != nil:
 		t.done++
-		if !t.live {
+		if !t.line.live {
 			l := e.Layer
 			t.out.writeLine(fmt.Sprintf("layer %s %s %s %s in %s", report.ShortDigest(l.Digest), l.Codec, l.Action, report.Bytes(l.Out), report.Duration(l.Took)))
 		}
@@ -58,7 +56,7 @@ func (t *Transfer) Add(e event.Event) {
 
 // draw writes the live line.
 func (t *Transfer) draw(now time.Time) {
-	if !t.live || now.Sub(t.shown) < redraw {
+	if !t.line.live || now.Sub(t.shown) < redraw {
 		return
 	}
 	t.shown = now
@@ -69,8 +67,7 @@ func (t *Transfer) draw(now time.Time) {
 	}
 	text := fmt.Sprintf("%s of %s read · %s MB/s · %d layers done", report.Bytes(read), report.Bytes(total),
 		report.Figures(report.MBps(read, now.Sub(t.started))), t.done)
-	io.WriteString(t.out.Err, "\r\x1b[K"+report.Middle(text, t.out.width()-1)) //nolint:errcheck // a view only
-	t.drawn = true
+	t.line.draw(text)
 }
 
 // Close takes the live line away.
@@ -80,9 +77,5 @@ func (t *Transfer) Close() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.drawn {
-		io.WriteString(t.out.Err, "\r\x1b[K") //nolint:errcheck // a view only
-		t.drawn = false
-	}
-	t.live = false
+	t.line.end()
 }

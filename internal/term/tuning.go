@@ -54,12 +54,11 @@ func (o *Output) Tuning(t *report.Tuning) error {
 // concurrent use; a nil one shows nothing.
 type Trials struct {
 	out  *Output
-	live bool
+	line liveLine
 
 	mu    sync.Mutex
 	shown time.Time
 	round string // "zstd:3, round 2 of 3"
-	drawn bool   // a live line stands on the screen
 }
 
 // NewTrials starts the view. quiet shows nothing.
@@ -67,7 +66,7 @@ func (o *Output) NewTrials(quiet bool) *Trials {
 	if quiet {
 		return nil
 	}
-	return &Trials{out: o, live: o.terminal}
+	return &Trials{out: o, line: liveLine{out: o, live: o.terminal}}
 }
 
 // Add takes one event of a measurement: Progress with bytes of what is read or,
@@ -92,7 +91,7 @@ func (t *Trials) Add(e event.Event) {
 		p := e.Progress
 		t.round = fmt.Sprintf("%s, round %d of %d", report.Clean(p.ID), p.Current, p.Total)
 		t.draw(e.Time, "measuring "+t.round)
-	case e.Layer != nil && !t.live:
+	case e.Layer != nil && !t.line.live:
 		l := e.Layer
 		t.out.writeLine(fmt.Sprintf("%s: %s → %s in %s, %s MB/s", t.round, report.Bytes(l.In), report.Bytes(l.Out),
 			report.Duration(l.Took), report.Figures(report.MBps(l.In, l.Took))))
@@ -101,11 +100,8 @@ func (t *Trials) Add(e event.Event) {
 
 // draw writes the live line.
 func (t *Trials) draw(now time.Time, text string) {
-	if !t.live {
-		return
-	}
-	t.shown, t.drawn = now, true
-	io.WriteString(t.out.Err, "\r\x1b[K"+report.Middle(text, t.out.width()-1)) //nolint:errcheck // a view only
+	t.shown = now
+	t.line.draw(text)
 }
 
 // Close takes the live line away.
@@ -115,9 +111,5 @@ func (t *Trials) Close() {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.drawn {
-		io.WriteString(t.out.Err, "\r\x1b[K") //nolint:errcheck // a view only
-		t.drawn = false
-	}
-	t.live = false
+	t.line.end()
 }
