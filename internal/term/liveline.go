@@ -21,10 +21,16 @@ func (l *liveLine) draw(text string) {
 	io.WriteString(l.out.Err, "\r\x1b[K"+report.Middle(text, l.out.width()-1)) //nolint:errcheck // a view only
 }
 
-// end takes the line away for good.
-func (l *liveLine) end() {
+// erase takes the line away, for another to stand there.
+func (l *liveLine) erase() {
 	if l.drawn {
 		io.WriteString(l.out.Err, "\r\x1b[K") //nolint:errcheck // a view only
+		l.drawn = false
 	}
-	l.live, l.drawn = false, false
+}
+
+// end takes the line away for good.
+func (l *liveLine) end() {
+	l.erase()
+	l.live = false
 }

@@ -45,6 +45,9 @@ func (t *Transfer) Add(e event.Event) {
 	case e.Progress != nil:
 		t.read[e.Progress.ID] = e.Progress
 		t.draw(e.Time)
+	case e.Warning != nil:
+		t.line.erase()
+		t.out.writeLine("! " + report.Clean(e.Warning.Short))
 	case e.Layer != nil:
 		t.done++
 		if !t.line.live {
