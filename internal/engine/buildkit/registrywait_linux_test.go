@@ -64,37 +64,61 @@ func TestSilentRegistry(t *testing.T) {
 	_ = resp.Body.Close()
 }
 
-// What is slow but moves is waited for, and so is what waits for us.
+// What is slow but moves is waited for, and so is what waits for us. Small
+// socket buffers let the sender see how slowly the other side reads; a pause
+// is a tenth of what is taken for silence, so that a busy machine has time.
 func TestSlowRegistry(t *testing.T) {
-	client, url := patientClient(t, func(w http.ResponseWriter, r *http.Request) {
-		buf := make([]byte, 4<<20)
-		for {
-			_, err := io.ReadFull(r.Body, buf)
-			if err != nil {
+	const (
+		stall  = time.Second
+		pause  = stall / 10
+		pauses = 12
+		chunk  = 256 << 10
+	)
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for buf := make([]byte, chunk); ; time.Sleep(pause) {
+			if _, err := io.ReadFull(r.Body, buf); err != nil {
 				break
 			}
-			time.Sleep(stallTime / 4)
 		}
-		for range 8 {
+		for range pauses {
 			_, _ = w.Write([]byte("x"))
 			w.(http.Flusher).Flush()
-			time.Sleep(stallTime / 4)
+			time.Sleep(pause)
 		}
-	})
-	for name, body := range map[string]io.Reader{
-		"slow server": bytes.NewReader(make([]byte, 32<<20)),
-		"slow client": io.MultiReader(strings.NewReader("a"), slowReader{2 * stallTime}, strings.NewReader("b")),
-	} {
-		resp, err := client.Post(url, "application/octet-stream", body)
+	}))
+	srv.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if err := c.(*net.TCPConn).SetReadBuffer(chunk / 4); err != nil {
+			t.Error(err)
+		}
+		return ctx
+	}
+	srv.Start()
+	t.Cleanup(srv.Close)
+	tr := &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, addr)
 		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
+			return nil, err
 		}
-		time.Sleep(2 * stallTime) // our turn
-		if got, err := io.ReadAll(resp.Body); err != nil || len(got) != 8 {
-			t.Errorf("%s: %q, %v", name, got, err)
-		}
-		_ = resp.Body.Close()
+		return c, c.(*net.TCPConn).SetWriteBuffer(chunk / 4)
+	}}
+	t.Cleanup(tr.CloseIdleConnections)
+	client := &http.Client{Transport: &patientTransport{next: tr, limits: &rateLimits{}, stall: stall}}
+	for name, body := range map[string]io.Reader{
+		"slow server": bytes.NewReader(make([]byte, pauses*chunk)),
+		"slow client": io.MultiReader(strings.NewReader("a"), slowReader{stall + 2*pause}, strings.NewReader("b")),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			resp, err := client.Post(srv.URL, "application/octet-stream", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			time.Sleep(stall + 2*pause) // our turn
+			if got, err := io.ReadAll(resp.Body); err != nil || len(got) != pauses {
+				t.Errorf("%q, %v", got, err)
+			}
+		})
 	}
 }
 
