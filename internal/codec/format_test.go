@@ -161,6 +161,23 @@ func TestWindow(t *testing.T) {
 	}
 }
 
+// A frame's end finds what stands at its beginning, at any level: the noise in
+// the middle leaves no other way to be smaller.
+func TestReach(t *testing.T) {
+	p := newPool(t, 2)
+	in := noise(maxFrame)
+	copy(in[maxFrame-1<<20:], in[:1<<20])
+	for _, c := range allLevels() {
+		if c.Codec != Zstd || c.Level > 3 && c.Level < 19 && c.Level != 9 || c.Level > 19 {
+			continue
+		}
+		blob, res := encode(t, p, in, Options{Compression: c})
+		if res.Frames != 1 || len(blob) > maxFrame-1<<19 {
+			t.Errorf("%s: %d frames, %d bytes of %d", c, res.Frames, len(blob), len(in))
+		}
+	}
+}
+
 func TestRecord(t *testing.T) {
 	p := newPool(t, 1)
 	long := int64(math.MinInt64)

@@ -44,7 +44,7 @@ func (e *zstdEncoder) encode(dst, src []byte, level int) ([]byte, error) {
 			return nil, zstdLevelHonoured(level)
 		}
 		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(l), zstd.WithEncoderConcurrency(1),
-			zstd.WithEncoderCRC(false), zstd.WithZeroFrames(true), zstd.WithSingleSegment(true)) // or frames under 256 bytes do not say their size
+			zstd.WithWindowSize(maxFrame), zstd.WithEncoderCRC(false), zstd.WithZeroFrames(true), zstd.WithSingleSegment(true)) // or frames under 256 bytes do not say their size
 		if err != nil {
 			return nil, fmt.Errorf("zstd level %d: %w", level, err)
 		}
