@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"hash"
-	"hash/crc64"
 	"io"
 
 	"github.com/vbatts/tar-split/archive/tar"
@@ -64,7 +63,7 @@ func (c *content) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p[:min(int64(len(p)), c.now)])
 	c.now -= int64(n)
 	c.left -= int64(n)
-	c.crc = crc64.Update(c.crc, storage.CRCTable, p[:n])
+	c.crc = crc64Update(c.crc, p[:n])
 	if c.sum != nil {
 		c.sum.Write(p[:n])
 	}
