@@ -146,7 +146,7 @@ func (e endpoint) client() (*http.Client, string, error) {
 		if err != nil {
 			return nil, "", err
 		}
-		t.DialContext = helper.Dialer
+		t.DialContext = sshDial(helper.Dialer)
 	case "tcp", "http", "https":
 		base = "http://" + u.Host
 		if e.tls != "" || e.skip || u.Scheme == "https" {
