@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
 # Runs a command inside the root that hack/peers.sh made, as root:
 #
-#   hack/in-peers.sh [-b DIR]… COMMAND [ARGUMENT]…
+#   hack/in-peers.sh [-s SUITE] [-b DIR]… COMMAND [ARGUMENT]…
 #
-# -b shows a directory of this machine at the same path in there. The network
+# -s bookworm takes Debian 12's root instead of the newer one, -b shows a directory of this machine at the same path in there. The network
 # and the processes are this machine's. All mounts live in a mount namespace of
 # their own that ends with the command, however it ends; the command keeps this
 # process's id, so that a caller can end it by that.
 set -euo pipefail
 
+suite=sid
+if [ "${1:-}" = -s ]; then
+  suite=$2
+  shift 2
+fi
 binds=()
 while [ "${1:-}" = -b ]; do
   binds+=("$(realpath "$2")")
   shift 2
 done
-[ $# -gt 0 ] || { echo "usage: hack/in-peers.sh [-b DIR]... COMMAND [ARGUMENT]..." >&2; exit 2; }
-root=$("$(dirname "$0")/peers.sh")
+[ $# -gt 0 ] || { echo "usage: hack/in-peers.sh [-s SUITE] [-b DIR]... COMMAND [ARGUMENT]..." >&2; exit 2; }
+root=$("$(dirname "$0")/peers.sh" "$suite")
 
 # shellcheck disable=SC2016  # expanded by the inner shell
 exec unshare --mount --propagation private bash -euc '
@@ -24,6 +29,7 @@ exec unshare --mount --propagation private bash -euc '
   mount -t proc proc "$root/proc"
   mount --rbind /sys "$root/sys"
   mount --rbind /dev "$root/dev"
+  mount -t tmpfs tmpfs "$root/tmp" # where most of DIR are: no mount point stays behind
   cp /etc/resolv.conf "$root/etc/resolv.conf" 2>/dev/null || true
   for ((; n > 0; n--)); do
     mkdir -p "$root$1"
