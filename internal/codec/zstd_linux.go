@@ -36,7 +36,7 @@ import (
 	"runtime"
 	"unsafe"
 
-	_ "github.com/DataDog/zstd"
+	_ "github.com/DataDog/zstd" // links libzstd
 )
 
 // windowLog lets a match reach back to the start of its frame. The levels' own
