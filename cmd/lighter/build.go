@@ -20,9 +20,6 @@ import (
 	"github.com/lighter-oci/lighter/internal/term"
 )
 
-// defaultCompression is what layers are without --compression.
-const defaultCompression = "zstd:3"
-
 // buildCmd has docker buildx build's flags, spelled the same, and a few more.
 type buildCmd struct {
 	Context string `arg:"" predictor:"dir" help:"Directory, git or http URL, tar file, or - for a tar or Dockerfile on standard input."`

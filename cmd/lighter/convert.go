@@ -43,33 +43,10 @@ func (convertCmd) Help() string {
 		"Platforms that a daemon has not pulled are left out, and named."
 }
 
-// variants are the compressions asked for, gzip first: clients that know nothing
-// else take the first image of their platform.
+// variants are the compressions asked for; none to keep what there is.
 func (c *convertCmd) variants(to image.Location) ([]codec.Compression, error) {
-	var out []codec.Compression
-	add := func(flag, s string) error {
-		// containers/image's name for zstd that is fetched by parts.
-		if level, ok := strings.CutPrefix(s, "zstd:chunked"); ok {
-			s, c.chunked = "zstd"+level, true
-		}
-		comp, err := codec.Parse(s)
-		if err != nil {
-			return usageError{fmt.Errorf("%s: %w", flag, err)}
-		}
-		for _, other := range out {
-			if other.Codec == comp.Codec {
-				return usageError{fmt.Errorf("%s %s: there is a %s variant already", flag, s, other)}
-			}
-		}
-		if comp.Codec == codec.Gzip {
-			out = append([]codec.Compression{comp}, out...)
-		} else {
-			out = append(out, comp)
-		}
-		return nil
-	}
 	if len(c.AddCompression) > 0 && to.Transport == image.InDockerArchive {
-		return nil, usageError{errors.New("--add-compression: a docker-archive holds one variant")}
+		return nil, errors.New("--add-compression: a docker-archive holds one variant")
 	}
 	name := c.Compression
 	if name == "" {
@@ -77,19 +54,30 @@ func (c *convertCmd) variants(to image.Location) ([]codec.Compression, error) {
 	}
 	if name == "keep" {
 		if len(c.AddCompression) > 0 || c.ForceCompression {
-			return nil, usageError{errors.New("--compression keep: it changes no layer, so nothing can be added or forced")}
+			return nil, errors.New("--compression keep: it changes no layer, so nothing can be added or forced")
 		}
 		return nil, nil
 	}
-	if err := add("--compression", name); err != nil {
+	added := slices.Clone(c.AddCompression)
+	for i, s := range added {
+		added[i] = c.plain(s)
+	}
+	want, more, err := compressions(c.plain(name), added)
+	if err != nil {
 		return nil, err
 	}
-	for _, s := range c.AddCompression {
-		if err := add("--add-compression", s); err != nil {
-			return nil, err
-		}
+	return image.Variants(append([]codec.Compression{want}, more...)...)
+}
+
+// plain notes zstd:chunked, which is containers/image's name for zstd that is
+// fetched by parts.
+func (c *convertCmd) plain(s string) string {
+	level, ok := strings.CutPrefix(s, "zstd:chunked")
+	if !ok {
+		return s
 	}
-	return out, nil
+	c.chunked = true
+	return "zstd" + level
 }
 
 // defaultFor is what layers become for a destination where nothing was asked
@@ -115,7 +103,7 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	}
 	variants, err := c.variants(to)
 	if err != nil {
-		return err
+		return usageError{err}
 	}
 	places := newPlaces()
 	defer func() { err = errors.Join(err, places.Close()) }()

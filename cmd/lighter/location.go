@@ -168,7 +168,15 @@ func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied,
 	if err != nil {
 		return proofs, err
 	}
-	return append(proofs, proofsOf(img, l.Short(), variants, force)...), nil
+	return proofsOf(img, l.Short(), variants, func(part *image.Image, want codec.Compression) image.VerifyOptions {
+		opts := image.VerifyOptions{ForceBase: force}
+		for _, m := range part.Manifests {
+			for _, l := range m.Layers { // layers whose level nobody knows stay, unless forced
+				opts.AnyLevel = opts.AnyLevel || !force && l.Codec == want.Codec && l.Record == nil
+			}
+		}
+		return opts
+	}), nil
 }
 
 // staged is a destination that takes an image as a whole; until then it lies

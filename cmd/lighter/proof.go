@@ -38,23 +38,11 @@ func provenImage(img *image.Image, mismatches []image.Mismatch) []report.Proven 
 }
 
 // proofsOf holds an image that was read back against the variants that it was to
-// have; none where nothing was to change.
-func proofsOf(img *image.Image, ref string, variants []codec.Compression, force bool) []report.Proof {
-	var proofs []report.Proof
-	for _, want := range variants {
-		part := *img
-		part.Manifests = nil
-		opts := image.VerifyOptions{ForceBase: force}
-		for _, m := range img.Manifests {
-			if len(variants) > 1 && m.ZstdVariant() != (want.Codec == codec.Zstd) {
-				continue
-			}
-			part.Manifests = append(part.Manifests, m)
-			for _, l := range m.Layers { // layers whose level nobody knows stay, unless forced
-				opts.AnyLevel = opts.AnyLevel || !force && l.Codec == want.Codec && l.Record == nil
-			}
-		}
-		proofs = append(proofs, proofOf(&part, ref, want, opts))
+// have, each by opts of its own; none where nothing was to change.
+func proofsOf(img *image.Image, ref string, variants []codec.Compression, opts func(*image.Image, codec.Compression) image.VerifyOptions) []report.Proof {
+	proofs := []report.Proof{}
+	for i, part := range img.Variants(len(variants)) {
+		proofs = append(proofs, proofOf(part, ref, variants[i], opts(part, variants[i])))
 	}
 	return proofs
 }

@@ -49,10 +49,6 @@ func (m *Manifest) IsImage() bool {
 	return !m.Attestation && isImageConfig(m.ConfigDescriptor.MediaType)
 }
 
-// ZstdVariant tells whether the index marks this as the zstd one of two images
-// for a platform.
-func (m *Manifest) ZstdVariant() bool { return m.Descriptor.Annotations[zstdVariant] == "true" }
-
 // Layer is one layer as the manifest, the config and its own bytes describe
 // it. Only the manifest's digest and the config's are verified: the blob's are
 // when somebody reads all of it.

@@ -12,10 +12,6 @@ import (
 	"github.com/lighter-oci/lighter/internal/codec"
 )
 
-// zstdVariant tells clients that know zstd which one to take of two images for
-// one platform (containers/image, since 5.25). Others take the first.
-const zstdVariant = "io.github.containers.compression.zstd"
-
 // publisher writes the manifests that follow from a copier's blobs, children
 // first.
 type publisher struct {
@@ -214,11 +210,7 @@ func (p *publisher) together(ctx context.Context, variants []ocispec.Descriptor)
 		desc.Annotations = p.marked(nil, p.variants[i])
 		entries = append(entries, document{}.point(desc))
 	}
-	doc := document{}
-	doc.set("schemaVersion", 2)
-	doc.set("mediaType", ocispec.MediaTypeImageIndex)
-	doc.set("manifests", entries)
-	b, desc := doc.bytes(ocispec.MediaTypeImageIndex)
+	b, desc := document{}.index(entries)
 	return desc, p.put(ctx, desc, b)
 }
 
@@ -227,13 +219,5 @@ func (p *publisher) marked(annotations map[string]string, variant *codec.Compres
 	if variant == nil {
 		return annotations
 	}
-	out := maps.Clone(annotations)
-	delete(out, zstdVariant)
-	if len(p.variants) > 1 && variant.Codec == codec.Zstd {
-		if out == nil {
-			out = map[string]string{}
-		}
-		out[zstdVariant] = "true"
-	}
-	return out
+	return marked(annotations, variant.Codec, len(p.variants) > 1)
 }

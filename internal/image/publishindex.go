@@ -10,11 +10,11 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// child is one entry of an index of the source.
+// child is one entry of an index.
 type child struct {
 	doc  document
 	desc ocispec.Descriptor
-	m    *Manifest // nil for an index
+	m    *Manifest // of the source; nil for an index
 }
 
 func (c *child) image() bool       { return c.m != nil && c.m.IsImage() }
@@ -81,8 +81,17 @@ func sameEntries(entries []document, children []child) bool {
 	return true
 }
 
-// children reads the entries of an index.
+// children reads the entries of an index of the source.
 func (p *publisher) children(doc document) ([]child, error) {
+	children, err := entriesOf(doc)
+	for i := range children {
+		children[i].m = p.manifests[children[i].desc.Digest]
+	}
+	return children, err
+}
+
+// entriesOf are the entries of any index.
+func entriesOf(doc document) ([]child, error) {
 	docs, err := doc.list("manifests")
 	if err != nil {
 		return nil, err
@@ -93,7 +102,7 @@ func (p *publisher) children(doc document) ([]child, error) {
 		if err != nil {
 			return nil, err
 		}
-		children[i] = child{doc: d, desc: desc, m: p.manifests[desc.Digest]}
+		children[i] = child{doc: d, desc: desc}
 	}
 	return children, nil
 }

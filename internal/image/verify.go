@@ -22,6 +22,9 @@ type VerifyOptions struct {
 	// BaseDiffIDs are the layers that came with a base image. Without ForceBase
 	// they may be anything. Nil means that nobody knows.
 	BaseDiffIDs []digest.Digest
+	// OldClients: it is for those that read no zstd, so that base layers may be
+	// anything but that.
+	OldClients bool
 	// AnyLevel compares codecs only.
 	AnyLevel bool
 }
@@ -124,7 +127,7 @@ func (v verifier) check(m *Manifest, l *Layer) (Mismatch, bool) {
 		return mm, false
 	}
 	switch {
-	case base && !v.opts.ForceBase && l.Claimed == l.Codec: // one that lies breaks clients, whoever made it
+	case base && v.keeps(l):
 		mm.Note = true
 		mm.Why, mm.Flag = "it came with the base image and was kept", flagForce
 	case v.opts.ForceBase && mm.Flag == flagForce:
@@ -132,6 +135,12 @@ func (v verifier) check(m *Manifest, l *Layer) (Mismatch, bool) {
 		mm.Why, mm.Flag = mm.Why+", although "+flagForce+" was given", "--no-cache"
 	}
 	return mm, true
+}
+
+// keeps tells whether a base layer need not be as asked. One that lies breaks
+// clients, whoever made it.
+func (v verifier) keeps(l *Layer) bool {
+	return !v.opts.ForceBase && l.Claimed == l.Codec && !(v.opts.OldClients && l.Codec == codec.Zstd)
 }
 
 // leftover says where a layer of another codec or level comes from.

@@ -48,6 +48,7 @@ func TestVerify(t *testing.T) {
 	gzip6 := codec.Compression{Codec: codec.Gzip, Level: 6}
 	known := image.VerifyOptions{BaseDiffIDs: []digest.Digest{base.DiffID}}
 	forced := image.VerifyOptions{BaseDiffIDs: known.BaseDiffIDs, ForceBase: true}
+	old := image.VerifyOptions{BaseDiffIDs: []digest.Digest{base.DiffID, plain.DiffID, zstd9.DiffID}, OldClients: true}
 
 	for _, tt := range []struct {
 		label  string
@@ -64,6 +65,8 @@ func TestVerify(t *testing.T) {
 		{"base kept", []imagetest.Layer{base, right}, zstd3, known, []string{"note linux/amd64 1: gzip, not zstd:3, " + force}},
 		{"base kept though forced", []imagetest.Layer{base, right}, zstd3, forced, []string{"wrong linux/amd64 1: gzip, not zstd:3, --no-cache"}},
 		{"who knows whose", []imagetest.Layer{base}, zstd3, image.VerifyOptions{}, []string{"wrong linux/amd64 1: gzip, not zstd:3, " + force}},
+		{"base kept for old clients", []imagetest.Layer{base, plain, gzip}, gzip6, old, []string{"note linux/amd64 1: gzip of unknown level, not gzip:6, " + force, "note linux/amd64 2: uncompressed, not gzip:6, " + force}},
+		{"base that they cannot read", []imagetest.Layer{zstd9}, gzip6, old, []string{"wrong linux/amd64 1: zstd, not gzip:6, " + force}},
 		{"cached before", []imagetest.Layer{right, gzip}, zstd3, known, []string{"wrong linux/amd64 2: gzip, not zstd:3, " + force}},
 		{"never compressed", []imagetest.Layer{plain}, zstd3, known, []string{"wrong linux/amd64 1: uncompressed, not zstd:3, " + force}},
 		{"other level", []imagetest.Layer{zstd9}, zstd3, known, []string{"wrong linux/amd64 1: zstd:9, not zstd:3, " + force}},
