@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
 	"github.com/lighter-oci/lighter/internal/event"
@@ -47,8 +46,9 @@ type buildCmd struct {
 	Into   string   `group:"Output and compression" placeholder:"NAME" enum:",docker,podman,containerd" default:"" help:"Where --load goes: docker, podman or containerd (default: the first that answers)."`
 	Output []string `group:"Output and compression" short:"o" sep:"none" placeholder:"type=TYPE,KEY=VALUE" help:"Output: type=image, oci, docker, local or tar."`
 
-	Compression      string `group:"Output and compression" predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9] or uncompressed (default ${compression})."`
-	ForceCompression bool   `group:"Output and compression" help:"Compress base layers that way too."`
+	Compression      string   `group:"Output and compression" predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], gzip[:1-9] or uncompressed (default ${compression})."`
+	AddCompression   []string `group:"Output and compression" predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
+	ForceCompression bool     `group:"Output and compression" help:"Compress base layers that way too."`
 
 	CacheFrom     []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to import: type=registry, local, gha, s3 or azblob."`
 	CacheTo       []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to export: those types, and inline."`
@@ -154,9 +154,9 @@ func (b *buildCmd) request() (engine.Request, error) {
 	if name == "" {
 		name = defaultCompression
 	}
-	comp, err := codec.Parse(name)
+	comp, more, err := compressions(name, b.AddCompression)
 	if err != nil {
-		return engine.Request{}, fmt.Errorf("--compression: %w", err)
+		return engine.Request{}, err
 	}
 	for i, p := range b.Platform {
 		if p == "local" {
@@ -176,7 +176,7 @@ func (b *buildCmd) request() (engine.Request, error) {
 		Context: b.Context, Dockerfile: b.File, Stdin: os.Stdin, Target: b.Target,
 		Platforms: b.Platform, NoCache: b.NoCache, NoCacheFilter: b.NoCacheFilter, Pull: b.Pull,
 		AddHosts: b.AddHost, Network: b.Network, Ulimits: b.Ulimit, CgroupParent: b.CgroupP,
-		Allow: b.Allow, Annotations: b.Annotation, Compression: comp, Force: b.ForceCompression,
+		Allow: b.Allow, Annotations: b.Annotation, Compression: comp, AddCompression: more, Force: b.ForceCompression,
 		Check: b.Check || b.Call == "check",
 	}
 	b.Check = req.Check
@@ -186,6 +186,9 @@ func (b *buildCmd) request() (engine.Request, error) {
 		if err := fill(&req); err != nil {
 			return req, err
 		}
+	}
+	if err := b.checkVariants(req); err != nil {
+		return req, err
 	}
 	return req, b.checkPlaces(req)
 }

@@ -68,6 +68,20 @@ func pushOutput(req *engine.Request) {
 	}
 }
 
+// checkVariants refuses variants that would go nowhere. What a kind of output
+// takes, the engine's client knows.
+func (b *buildCmd) checkVariants(req engine.Request) error {
+	added := func(o engine.Output) bool { return o.Attrs["add-compression"] != "" }
+	switch {
+	case len(req.AddCompression) == 0 && !slices.ContainsFunc(req.Outputs, added):
+	case b.Load:
+		return errors.New("--add-compression: --load gives a daemon one variant, which it unpacks: drop one of the two")
+	case len(req.Outputs) == 0 && !req.Check:
+		return errors.New("--add-compression: no output of this build makes an image: add --push or -o type=oci,dest=FILE")
+	}
+	return nil
+}
+
 // nameOutput gives an output the tags, and refuses what cannot work before
 // anything is built.
 func (b *buildCmd) nameOutput(req *engine.Request, o *engine.Output) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	digest "github.com/opencontainers/go-digest"
@@ -31,12 +32,13 @@ func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine
 		return err
 	}
 	mismatch := false
-	for i := range proofs {
-		// The first that is not as asked is the one to show.
-		if fold.Proof == nil || (fold.Proof.OK() && !proofs[i].OK()) {
-			fold.Proof = &proofs[i]
+	for _, of := range proofs {
+		wrong := slices.ContainsFunc(of, func(p report.Proof) bool { return !p.OK() })
+		// The first place that is not as asked is the one to show.
+		if fold.Proofs == nil || wrong && !mismatch {
+			fold.Proofs = of
 		}
-		mismatch = mismatch || !proofs[i].OK()
+		mismatch = mismatch || wrong
 	}
 	fold.Stages = resp.Stages
 	rep := fold.Report()
@@ -104,22 +106,22 @@ func rootDescriptor(ctx context.Context, eng *openEngine, dgst string) (ocispec.
 }
 
 // prove reads every pushed image back and compares its layers with what was
-// asked for.
-func (b *buildCmd) prove(ctx context.Context, req engine.Request, resp *engine.Response) ([]report.Proof, error) {
+// asked for: for each place a proof for each variant.
+func (b *buildCmd) prove(ctx context.Context, req engine.Request, resp *engine.Response) ([][]report.Proof, error) {
 	client := registry.New(registry.Options{})
 	defer client.Close()
-	var proofs []report.Proof
+	var proofs [][]report.Proof
 	for _, o := range req.Outputs {
 		levelAsked := strings.Contains(b.Compression, ":") || o.Attrs["compression-level"] != ""
 		if !isTrue(o.Attrs, "push") {
 			continue
 		}
-		want, force, err := asked(req, o)
+		variants, force, err := asked(req, o)
 		if err != nil {
 			return nil, err
 		}
 		for n := range strings.SplitSeq(o.Attrs["name"], ",") {
-			p, err := proveOne(ctx, client, n, want, force, levelAsked, o, resp)
+			p, err := proveOne(ctx, client, n, variants, force, levelAsked, o, resp)
 			if err != nil {
 				return nil, fmt.Errorf("pushed, but reading it back failed: %w", err)
 			}
@@ -129,9 +131,10 @@ func (b *buildCmd) prove(ctx context.Context, req engine.Request, resp *engine.R
 	return proofs, nil
 }
 
-// asked is what the layers of an output shall be.
-func asked(req engine.Request, o engine.Output) (want codec.Compression, force bool, err error) {
-	want = req.Compression
+// asked is what the layers of an output shall be: its variants, in the order of
+// their index.
+func asked(req engine.Request, o engine.Output) (variants []codec.Compression, force bool, err error) {
+	want, added := req.Compression, req.AddCompression
 	name, level := o.Attrs["compression"], o.Attrs["compression-level"]
 	if name == "" && level != "" {
 		name = string(want.Codec)
@@ -140,16 +143,23 @@ func asked(req engine.Request, o engine.Output) (want codec.Compression, force b
 		if level != "" {
 			name += ":" + level
 		}
-		want, err = codec.Parse(name)
+		if want, err = codec.Parse(name); err != nil {
+			return nil, false, err
+		}
 	}
-	return want, req.Force || isTrue(o.Attrs, "force-compression"), err
+	if own := o.Attrs["add-compression"]; own != "" {
+		if want, added, err = compressions(want.String(), strings.Split(own, ",")); err != nil {
+			return nil, false, err
+		}
+	}
+	variants, err = image.Variants(append([]codec.Compression{want}, added...)...)
+	return variants, req.Force || isTrue(o.Attrs, "force-compression"), err
 }
 
-func proveOne(ctx context.Context, client *registry.Client, name string, want codec.Compression, force, levelAsked bool, o engine.Output, resp *engine.Response) (report.Proof, error) {
-	var proof report.Proof
+func proveOne(ctx context.Context, client *registry.Client, name string, variants []codec.Compression, force, levelAsked bool, o engine.Output, resp *engine.Response) ([]report.Proof, error) {
 	ref, err := image.ParseReference(name)
 	if err != nil {
-		return proof, err
+		return nil, err
 	}
 	if isTrue(o.Attrs, "registry.insecure") {
 		client = registry.New(registry.Options{Insecure: []string{ref.Host}})
@@ -157,13 +167,13 @@ func proveOne(ctx context.Context, client *registry.Client, name string, want co
 	}
 	repo, err := client.Repository(ref)
 	if err != nil {
-		return proof, err
+		return nil, err
 	}
 	// By digest: the tag may be somebody else's by now, and what was pushed is
 	// what has to be proven.
 	img, err := image.Read(ctx, repo, resp.Digest, image.ReadOptions{})
 	if err != nil {
-		return proof, err
+		return nil, err
 	}
 	opts := image.VerifyOptions{ForceBase: force}
 	// A BuildKit that is not lighter's records no level. Where none was asked
@@ -172,7 +182,10 @@ func proveOne(ctx context.Context, client *registry.Client, name string, want co
 	for _, d := range resp.BaseDiffIDs {
 		opts.BaseDiffIDs = append(opts.BaseDiffIDs, digest.Digest(d))
 	}
-	return proofOf(img, name, want, opts), nil
+	return proofsOf(img, name, variants, func(_ *image.Image, want codec.Compression) image.VerifyOptions {
+		opts.OldClients = len(variants) > 1 && want.Codec == codec.Gzip
+		return opts
+	}), nil
 }
 
 // credentials answers the engine with what the user's other tools know.

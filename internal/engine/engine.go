@@ -64,6 +64,9 @@ type Request struct {
 	Outputs     []Output
 	Compression codec.Compression // for every layer the build makes, cache export included
 	Force       bool              // base layers too
+	// AddCompression makes further variants of each image, in one index with the
+	// one in Compression.
+	AddCompression []codec.Compression
 
 	Check bool // lint the Dockerfile, build nothing
 }

@@ -23,8 +23,9 @@ type Build struct {
 	// Layers are the digests of the image's layers in its order. Only these
 	// become rows then; blobs made for something else do not.
 	Layers []string
-	// Proof, where set, takes the place of Layers and adds verdicts.
-	Proof *Proof
+	// Proofs, where set, take the place of Layers and add verdicts: of one place,
+	// one for each variant of the image.
+	Proofs []Proof
 
 	first, last time.Time // of the events
 	build       string
@@ -159,15 +160,15 @@ func (b *Build) Report() Report {
 		Overlaps: overlaps,
 		Path:     b.path(steps),
 		Layers:   b.rows(),
+		Proofs:   []Proof{},
 		Warnings: append([]event.Warning{}, b.warnings...),
 	}
 	for _, g := range steps {
 		r.Steps = append(r.Steps, g.Step)
 	}
-	if b.Proof != nil {
-		p := *b.Proof
+	for _, p := range b.Proofs {
 		p.Layers = append([]Proven{}, p.Layers...)
-		r.Proof = &p
+		r.Proofs = append(r.Proofs, p)
 	}
 	r.Summary = Summary{
 		Build:   b.build,
@@ -187,7 +188,7 @@ func (b *Build) Report() Report {
 	return r
 }
 
-// rows is the layer table: in the order of the proof, of Layers, or of
+// rows is the layer table: in the order of the proofs, of Layers, or of
 // appearance.
 func (b *Build) rows() []Layer {
 	rows := []Layer{}
@@ -200,9 +201,11 @@ func (b *Build) rows() []Layer {
 		return &rows[len(rows)-1]
 	}
 	switch {
-	case b.Proof != nil:
-		for _, p := range b.Proof.Layers {
-			row(p.Digest).prove(p)
+	case b.Proofs != nil:
+		for _, proof := range b.Proofs {
+			for _, p := range proof.Layers {
+				row(p.Digest).prove(p)
+			}
 		}
 	case b.Layers != nil:
 		for _, d := range b.Layers {

@@ -239,7 +239,7 @@ func TestSummaryOfResultAndWarnings(t *testing.T) {
 func TestReportIsASnapshot(t *testing.T) {
 	events := recorded(t, "cold")
 	var b report.Build
-	b.Proof = &report.Proof{Layers: []report.Proven{{Digest: "sha256:x"}}}
+	b.Proofs = []report.Proof{{Layers: []report.Proven{{Digest: "sha256:x"}}}}
 	for i, e := range events {
 		b.Add(e)
 		if i == len(events)/2 || i == len(events)-10 {
@@ -248,7 +248,7 @@ func TestReportIsASnapshot(t *testing.T) {
 			for _, e := range events {
 				b.Add(e)
 			}
-			b.Proof.Layers[0].Digest = "changed"
+			b.Proofs[0].Layers[0].Digest = "changed"
 			if after, _ := json.Marshal(r); !bytes.Equal(before, after) {
 				t.Errorf("changed:\n%s", cmp.Diff(string(before), string(after)))
 			}

@@ -70,17 +70,17 @@ func TestLayersFold(t *testing.T) {
 	// What was read back is put over what was said.
 	good := report.Verdict{OK: true}
 	bad := report.Verdict{Reason: "base layer", Fix: "--force-compression"}
-	build.Proof = &report.Proof{Ref: "r/app:1", Want: "zstd:3", Layers: []report.Proven{
+	build.Proofs = []report.Proof{{Ref: "r/app:1", Want: "zstd:3", Layers: []report.Proven{
 		{Digest: b, Codec: "gzip", In: 1000, Out: 500, Platform: "linux/arm64", Name: "RUN --mount=x b", Verdict: bad},
 		{Digest: a, Codec: "zstd:4", Verdict: good},
-	}}
+	}}}
 	r = build.Report()
 	rowB.Verdict, rowB.In, rowB.Ratio, rowB.Platform, rowB.Name = &bad, 1000, 2, "linux/arm64", "RUN --mount=x b"
 	rowA.Verdict, rowA.Codec = &good, "zstd:4"
 	if diff := cmp.Diff([]report.Layer{rowB, rowA}, r.Layers); diff != "" {
 		t.Errorf("as proven (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(build.Proof, r.Proof); diff != "" {
+	if diff := cmp.Diff(build.Proofs, r.Proofs); diff != "" {
 		t.Errorf("proof (-want +got):\n%s", diff)
 	}
 	if got, want := strings.Join(r.LayerTable().Render(0, nil), "\n"), ""+

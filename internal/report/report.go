@@ -26,7 +26,7 @@ type Report struct {
 	Overlaps []Overlap       `json:"overlaps"`     // longest first
 	Path     []PathStep      `json:"criticalPath"` // first to last
 	Layers   []Layer         `json:"layers"`       // in the image's order where known, else of appearance
-	Proof    *Proof          `json:"proof,omitempty"`
+	Proofs   []Proof         `json:"proofs"`       // what the registry's own bytes say, one for each variant
 	Warnings []event.Warning `json:"warnings"`
 }
 

@@ -11,14 +11,16 @@ import (
 )
 
 // summary is the whole report for people: the headline, what is behind its
-// numbers, the layers, the proof, the names, the warnings.
+// numbers, the layers, the proofs, the names, the warnings.
 func (s *screen) summary(r report.Report) {
 	s.headline(r)
 	s.facts(r)
 	s.layers(r)
-	if r.Proof != nil {
+	if len(r.Proofs) > 0 {
 		s.line("")
-		s.proof(*r.Proof)
+	}
+	for _, p := range r.Proofs {
+		s.proof(p)
 	}
 	s.result(r)
 	s.warnings(r.Warnings)
@@ -26,8 +28,10 @@ func (s *screen) summary(r report.Report) {
 
 // problems is the part of the summary that must not go unsaid.
 func (s *screen) problems(r report.Report) {
-	if r.Proof != nil && !r.Proof.OK() {
-		s.proof(*r.Proof)
+	for _, p := range r.Proofs {
+		if !p.OK() {
+			s.proof(p)
+		}
 	}
 }
 
@@ -248,18 +252,18 @@ func (s *screen) layerCell(r report.Report, t report.Table, row, col int, cell s
 	return cell
 }
 
-// result is the digest and the names that the proof has not said.
+// result is the digest and the names that the proofs have not said.
 func (s *screen) result(r report.Report) {
 	var lines []string
 	for _, n := range r.Summary.Names {
-		if r.Proof == nil || n != r.Proof.Ref {
+		if !slices.ContainsFunc(r.Proofs, func(p report.Proof) bool { return p.Ref == n }) {
 			lines = append(lines, "  "+report.Clean(n))
 		}
 	}
 	if d := report.Clean(r.Summary.Digest); d != "" {
 		lines = append(lines, "  "+s.paint(dim, d))
 	}
-	if len(lines) > 0 && r.Proof == nil {
+	if len(lines) > 0 && len(r.Proofs) == 0 {
 		s.line("")
 	}
 	for _, l := range lines {

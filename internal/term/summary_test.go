@@ -81,7 +81,7 @@ func prove(b *report.Build, want string, names []string, change func(i int, l *r
 		}
 		p.Layers = append(p.Layers, pl)
 	}
-	b.Proof = &p
+	b.Proofs = []report.Proof{p}
 }
 
 func show(t *testing.T, o term.Output, r report.Report) string {
@@ -228,11 +228,11 @@ func TestSummaryDetails(t *testing.T) {
 		}, "✓ 0.00 s · 0 B moved\n\n! F: a\n! b (line 3)\n! F:4: c (line 3)\n"},
 		{"reasons of several sorts", 80, report.Report{
 			Summary: report.Summary{Names: []string{"r", "s"}, Digest: "sha256:ab"},
-			Proof: &report.Proof{Ref: "r", Want: "zstd:3", Layers: []report.Proven{
+			Proofs: []report.Proof{{Ref: "r", Want: "zstd:3", Layers: []report.Proven{
 				bad("sha256:1", "gzip", "old", false), bad("sha256:2", "gzip", "old", false),
 				bad("sha256:3", "gzip", "base", true), bad("sha256:4", "zstd", "base", true),
 				bad("sha256:5", "gzip", "base", true), bad("sha256:6", "gzip", "foreign", true), bad("sha256:7", "", "base", true),
-			}},
+			}}},
 		}, "✓ 0.00 s · 0 B moved\n\n" +
 			"✗ 2 of 7 layers are not zstd:3, read back from r\n" +
 			"  1  gzip  old\n" +
@@ -333,7 +333,7 @@ func FuzzSummaryIsClean(f *testing.F) {
 			Overlaps: []report.Overlap{{A: s, B: s, Took: 1e9}},
 			Path:     []report.PathStep{{Step: st}, {Step: st}},
 			Layers:   []report.Layer{{Digest: s, Codec: s, Platform: s, Name: s, Verdict: &bad}},
-			Proof:    &report.Proof{Ref: s, Want: s, Layers: []report.Proven{{Digest: s, Codec: s, Verdict: bad}, {Digest: s, Verdict: report.Verdict{OK: true, Reason: s, Fix: s}}}},
+			Proofs:   []report.Proof{{Ref: s, Want: s, Layers: []report.Proven{{Digest: s, Codec: s, Verdict: bad}, {Digest: s, Verdict: report.Verdict{OK: true, Reason: s, Fix: s}}}}},
 			Warnings: []event.Warning{{Short: s, File: s, URL: s, Line: 1}},
 		}
 		for _, color := range []bool{false, true} {

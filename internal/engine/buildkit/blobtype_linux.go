@@ -34,6 +34,8 @@ type blobType struct {
 	// are without force. Where it is nil (a cache export knows no base image)
 	// every blob that lighter did not make stays.
 	base map[digest.Digest]bool
+	// recode holds those of base that are converted all the same.
+	recode map[digest.Digest]bool
 	// epoch clamps the times in layers that are made now; nil leaves them.
 	epoch *time.Time
 
@@ -68,7 +70,8 @@ func (t *blobType) NeedsConversion(ctx context.Context, cs content.Store, desc o
 	if !images.IsLayerType(desc.MediaType) {
 		return false, nil
 	}
-	if t.isBase(desc) {
+	base := t.isBase(desc)
+	if base && !t.recode[diffIDOf(desc)] {
 		return false, nil
 	}
 	blob, err := readBlobHead(ctx, cs, desc)
@@ -78,7 +81,7 @@ func (t *blobType) NeedsConversion(ctx context.Context, cs content.Store, desc o
 	if err != nil {
 		return false, fmt.Errorf("read layer %s: %w", desc.Digest, err)
 	}
-	if blob.clamped() || t.epoch != nil {
+	if (blob.clamped() || t.epoch != nil) && !base {
 		return false, nil
 	}
 	if t.base == nil && !t.force && blob.record == nil && blob.codec != codec.Uncompressed {
@@ -102,7 +105,12 @@ func (t *blobType) asWanted(blob blobHead) bool {
 }
 
 func (t *blobType) isBase(desc ocispecs.Descriptor) bool {
-	return !t.force && t.base[digest.Digest(desc.Annotations[labels.LabelUncompressed])]
+	return !t.force && t.base[diffIDOf(desc)]
+}
+
+// diffIDOf is the digest of a layer's tar, as BuildKit notes it.
+func diffIDOf(desc ocispecs.Descriptor) digest.Digest {
+	return digest.Digest(desc.Annotations[labels.LabelUncompressed])
 }
 
 // lazyNeedsConversion decides on a blob that was never downloaded. Reading its
@@ -133,7 +141,7 @@ func (t *blobType) String() string {
 	case t.force:
 		mode = "force"
 	case t.base != nil:
-		mode = "base-" + hashDigests(t.base)
+		mode = "base-" + hashDigests(t.base) + "-" + hashDigests(t.recode)
 	}
 	return fmt.Sprintf("%s+%s+%s", t.want, codec.Encoder(t.want), mode)
 }

@@ -44,20 +44,22 @@ func (w *layerWorker) Exporter(name string, sm *session.Manager) (exporter.Expor
 	}
 	switch name {
 	case client.ExporterImage, client.ExporterOCI, client.ExporterDocker:
-		return &layerExporter{worker: w, stock: stock}, nil
+		return &layerExporter{worker: w, stock: stock, kind: name, sessions: sm}, nil
 	}
 	return stock, nil
 }
 
 type layerExporter struct {
-	worker *layerWorker
-	stock  exporter.Exporter
+	worker   *layerWorker
+	stock    exporter.Exporter
+	kind     string // image, oci or docker
+	sessions *session.Manager
 }
 
 // Resolve reads what concerns layers and leaves the rest of the attributes to
 // the stock exporter.
 func (e *layerExporter) Resolve(ctx context.Context, id int, attrs map[string]string) (exporter.ExporterInstance, error) {
-	if attrs[attrCompression] == compression.EStargz.String() {
+	if attrs[attrCompression] == compression.EStargz.String() && attrs[attrAddCompression] == "" {
 		return e.stock.Resolve(ctx, id, attrs)
 	}
 	opt, rest, err := parseLayerAttrs(attrs)
@@ -67,6 +69,9 @@ func (e *layerExporter) Resolve(ctx context.Context, id int, attrs map[string]st
 	inst, err := e.stock.Resolve(ctx, id, rest)
 	if err != nil {
 		return nil, err
+	}
+	if len(opt.variants) > 1 {
+		return e.resolveVariants(ctx, inst, opt, rest, attrs)
 	}
 	return &layerExport{ExporterInstance: inst, worker: e.worker, opt: opt, attrs: attrs}, nil
 }
@@ -112,8 +117,20 @@ func (e *layerExport) epoch(src *exporter.Source, key string) (*time.Time, error
 
 // Export hands the stock exporter the same refs with another GetRemotes.
 func (e *layerExport) Export(ctx context.Context, src *exporter.Source, info exporter.ExportBuildInfo) (map[string]string, exporter.FinalizeFunc, exporter.DescriptorReference, error) {
+	wrapped, err := e.wrap(src)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	resp, finalize, ref, err := e.ExporterInstance.Export(ctx, wrapped, info)
+	if err == nil {
+		err = addBaseLayers(resp, src)
+	}
+	return resp, finalize, ref, err
+}
+
+// wrap is the result with layers as this export wants them.
+func (e *layerExport) wrap(src *exporter.Source) (*exporter.Source, error) {
 	wrapped := src.Clone()
-	var err error
 	wrap := func(key string, ref cache.ImmutableRef) (cache.ImmutableRef, error) {
 		if ref == nil {
 			return nil, nil
@@ -126,23 +143,21 @@ func (e *layerExport) Export(ctx context.Context, src *exporter.Source, info exp
 		if typ.epoch, err = e.epoch(src, key); err != nil {
 			return nil, err
 		}
-		return &layerRef{ImmutableRef: ref, worker: e.worker, typ: typ}, nil
+		old := e.opt.want.Codec == codec.Gzip && len(e.opt.variants) > 1
+		return &layerRef{ImmutableRef: ref, worker: e.worker, typ: typ, oldClients: old}, nil
 	}
+	var err error
 	if wrapped.Ref != nil {
 		if wrapped.Ref, err = wrap(singleKey(src), wrapped.Ref); err != nil {
-			return nil, nil, nil, err
+			return nil, err
 		}
 	}
 	for key, ref := range wrapped.Refs {
 		if wrapped.Refs[key], err = wrap(key, ref); err != nil {
-			return nil, nil, nil, err
+			return nil, err
 		}
 	}
-	resp, finalize, ref, err := e.ExporterInstance.Export(ctx, wrapped, info)
-	if err == nil {
-		err = addBaseLayers(resp, src)
-	}
-	return resp, finalize, ref, err
+	return wrapped, nil
 }
 
 // addBaseLayers tells the client which layers are the base image's, so that it

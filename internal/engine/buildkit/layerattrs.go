@@ -16,17 +16,21 @@ import (
 const (
 	attrCompression      = "compression"
 	attrLevel            = "compression-level"
+	attrAddCompression   = "add-compression" // lighter's own: codecs with levels, commas between
 	attrForce            = "force-compression"
+	attrTar              = "tar"
 	attrOCIMediaTypes    = "oci-mediatypes"
 	attrRewriteTimestamp = "rewrite-timestamp"
 )
 
 // layerOptions is how the layers of one export shall be.
 type layerOptions struct {
-	want    codec.Compression
-	force   bool
-	rewrite bool
-	epoch   *time.Time
+	want codec.Compression
+	// variants are want and what is added to it.
+	variants []codec.Compression
+	force    bool
+	rewrite  bool
+	epoch    *time.Time
 }
 
 // parseLayerAttrs splits the attributes into lighter's and the others.
@@ -35,6 +39,9 @@ func parseLayerAttrs(attrs map[string]string) (layerOptions, map[string]string, 
 	var opt layerOptions
 	var err error
 	if opt.want, err = parseCompressionAttrs(attrs); err != nil {
+		return opt, nil, err
+	}
+	if opt.variants, err = parseVariants(opt.want, attrs[attrAddCompression]); err != nil {
 		return opt, nil, err
 	}
 	if opt.force, err = parseBoolAttr(attrs, attrForce); err != nil {
@@ -51,12 +58,17 @@ func parseLayerAttrs(attrs map[string]string) (layerOptions, map[string]string, 
 		t := time.Unix(sec, 0).UTC()
 		opt.epoch = &t
 	}
-	if v, ok := attrs[attrOCIMediaTypes]; ok && opt.want.Codec == codec.Zstd {
-		if oci, err := strconv.ParseBool(v); err == nil && !oci {
+	if v, ok := attrs[attrOCIMediaTypes]; ok {
+		oci, err := strconv.ParseBool(v)
+		switch {
+		case err != nil || oci:
+		case len(opt.variants) > 1:
+			return opt, nil, errors.New("an index of variants needs OCI media types: drop oci-mediatypes=false, or add-compression")
+		case opt.want.Codec == codec.Zstd:
 			return opt, nil, errors.New("zstd layers need OCI media types: drop oci-mediatypes=false, or ask for compression=gzip")
 		}
 	}
-	for _, k := range []string{attrCompression, attrLevel, attrForce, attrRewriteTimestamp} {
+	for _, k := range []string{attrCompression, attrLevel, attrAddCompression, attrForce, attrRewriteTimestamp} {
 		delete(rest, k)
 	}
 	return opt, rest, nil

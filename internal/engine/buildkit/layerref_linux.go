@@ -26,6 +26,7 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/event"
 )
 
@@ -34,15 +35,25 @@ type layerRef struct {
 	cache.ImmutableRef
 	worker *layerWorker
 	typ    *blobType
+	// oldClients: the layers are for those that read no zstd, so that base layers
+	// in zstd do not stay.
+	oldClients bool
 }
 
 func (r *layerRef) Clone() cache.ImmutableRef {
-	return &layerRef{ImmutableRef: r.ImmutableRef.Clone(), worker: r.worker, typ: r.typ}
+	return &layerRef{ImmutableRef: r.ImmutableRef.Clone(), worker: r.worker, typ: r.typ, oldClients: r.oldClients}
 }
 
 // GetRemotes is asked for the layers twice in an export: once to make them, and
 // once, with create false, to push what was made.
 func (r *layerRef) GetRemotes(ctx context.Context, create bool, cfg cacheconfig.RefConfig, all bool, s session.Group) ([]*solver.Remote, error) {
+	if r.oldClients {
+		typ, err := r.readable(ctx, create, cfg, s)
+		if err != nil {
+			return nil, err
+		}
+		r = &layerRef{ImmutableRef: r.ImmutableRef, worker: r.worker, typ: typ}
+	}
 	// Force, so that BuildKit asks NeedsConversion of every layer instead of
 	// taking the first blob it finds; blobType knows which ones may stay.
 	cfg.Compression = compression.Config{Type: r.typ, Force: true}
@@ -61,6 +72,33 @@ func (r *layerRef) GetRemotes(ctx context.Context, create bool, cfg cacheconfig.
 	return remotes, nil
 }
 
+// readable is the type with the base layers in it that came in zstd. Once they
+// are converted, only their first blob tells that they did.
+func (r *layerRef) readable(ctx context.Context, create bool, cfg cacheconfig.RefConfig, s session.Group) (*blobType, error) {
+	cfg.Compression = compression.Config{Type: r.typ}
+	remotes, err := r.ImmutableRef.GetRemotes(ctx, create, cfg, false, s)
+	if err != nil {
+		return nil, err
+	}
+	typ := *r.typ
+	typ.recode = map[digest.Digest]bool{}
+	for _, desc := range remotes[0].Descriptors {
+		if !typ.isBase(desc) {
+			continue
+		}
+		head, err := readBlobHead(ctx, r.worker.ContentStore(), desc)
+		switch {
+		case cerrdefs.IsNotFound(err):
+			typ.recode[diffIDOf(desc)] = compression.IsMediaType(compression.Zstd, desc.MediaType)
+		case err != nil:
+			return nil, fmt.Errorf("read layer %s: %w", desc.Digest, err)
+		default:
+			typ.recode[diffIDOf(desc)] = head.codec == codec.Zstd
+		}
+	}
+	return &typ, nil
+}
+
 // fixTimes replaces the layers whose times were clamped to another epoch than
 // this export's (none is one, too). They are made from the snapshot again: an
 // earlier clamp has lost the times that a later epoch would keep.
@@ -68,7 +106,7 @@ func (r *layerRef) fixTimes(ctx context.Context, remote *solver.Remote, s sessio
 	store := r.worker.ContentStore()
 	var chain cache.RefList
 	for i, desc := range remote.Descriptors {
-		if r.typ.base[digest.Digest(desc.Annotations[labels.LabelUncompressed])] {
+		if r.typ.base[diffIDOf(desc)] {
 			continue
 		}
 		head, err := r.head(ctx, remote, desc)
@@ -255,7 +293,7 @@ func (r *layerRef) report(ctx context.Context, descs []ocispecs.Descriptor) {
 	}
 	defer pw.Close()
 	for _, desc := range descs {
-		diffID := digest.Digest(desc.Annotations[labels.LabelUncompressed])
+		diffID := diffIDOf(desc)
 		l := event.Layer{Action: event.LayerReused, Digest: desc.Digest.String(), Out: desc.Size}
 		if head, err := readBlobHead(ctx, r.worker.ContentStore(), desc); err == nil {
 			l.Codec = string(head.codec)

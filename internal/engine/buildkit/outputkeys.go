@@ -17,14 +17,14 @@ import (
 var (
 	imageKeys = []string{
 		"name", attrOCIMediaTypes, "oci-artifact", "attestation-inline", "prefer-nondist-layers",
-		attrCompression, attrLevel, attrForce, attrRewriteTimestamp, string(commonexptypes.OptKeySourceDateEpoch),
+		attrCompression, attrLevel, attrAddCompression, attrForce, attrRewriteTimestamp, string(commonexptypes.OptKeySourceDateEpoch),
 	}
 	storeKeys = []string{
 		"push", "push-by-digest", "registry.insecure", "unpack", "dangling-name-prefix", "danging-name-empty-only", "name-canonical", "store",
 	}
 	fileKeys = []string{"platform-split", "attestation-prefix", "mode"}
 	boolKeys = []string{
-		"push", "push-by-digest", "registry.insecure", "unpack", "store", "name-canonical", "tar", attrOCIMediaTypes, "oci-artifact",
+		"push", "push-by-digest", "registry.insecure", "unpack", "store", "name-canonical", attrTar, attrOCIMediaTypes, "oci-artifact",
 		"attestation-inline", "prefer-nondist-layers", attrForce, attrRewriteTimestamp, "platform-split",
 	}
 )
@@ -37,7 +37,7 @@ func checkOutputKeys(kind string, attrs map[string]string) error {
 	case client.ExporterImage:
 		known = slices.Concat(imageKeys, storeKeys)
 	case client.ExporterOCI, client.ExporterDocker:
-		known = append(slices.Clone(imageKeys), "tar")
+		known = append(slices.Clone(imageKeys), attrTar)
 	default:
 		known = slices.Concat(fileKeys, []string{string(commonexptypes.OptKeySourceDateEpoch)})
 	}

@@ -47,6 +47,10 @@ func (o *outputs) export(req engine.Request, out engine.Output) (client.ExportEn
 	if err := checkOutputKeys(out.Type, out.Attrs); err != nil {
 		return entry, err
 	}
+	setVariants(entry.Attrs, req.AddCompression)
+	if err := checkVariants(out.Type, entry.Attrs); err != nil {
+		return entry, err
+	}
 	switch out.Type {
 	case client.ExporterImage, client.ExporterOCI, client.ExporterDocker:
 		if err := setCompression(entry.Attrs, req.Compression, req.Force); err != nil {
@@ -76,7 +80,7 @@ func (o *outputs) export(req engine.Request, out engine.Output) (client.ExportEn
 		}
 		return entry, o.local(&entry, out.Dest)
 	case client.ExporterOCI, client.ExporterDocker:
-		if asTar, err := strconv.ParseBool(cmp.Or(entry.Attrs["tar"], "true")); err == nil && !asTar {
+		if asTar, err := strconv.ParseBool(cmp.Or(entry.Attrs[attrTar], "true")); err == nil && !asTar {
 			if out.Dest == "" {
 				return entry, fmt.Errorf("output type=%s,tar=false needs dest=DIRECTORY", out.Type)
 			}

@@ -52,6 +52,9 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 		return nil, &engine.RequestError{Err: err}
 	}
 	defer finish.abort()
+	if err := c.makesVariants(ctx, opt); err != nil {
+		return nil, &engine.RequestError{Err: err}
+	}
 	// An internal build leaves no record in the engine's history, which would
 	// keep what the steps printed.
 	hidden := hiddenValues(req, secrets)

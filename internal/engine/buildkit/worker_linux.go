@@ -44,7 +44,7 @@ func newWorker(cfg Config, pool *codec.Pool, hosts docker.RegistryHosts, room *r
 		return nil, err
 	}
 	opt, err := runc.NewWorkerOpt(cfg.State, snapshotter(cfg.State), rootless, oci.ProcessSandbox,
-		nil, nil, net, nil, binary, "", false, nil, "", "", nil)
+		map[string]string{labelVariants: "true"}, nil, net, nil, binary, "", false, nil, "", "", nil)
 	if err != nil {
 		return nil, err
 	}
