@@ -27,7 +27,7 @@ type inspectCmd struct {
 // Help is what `lighter inspect --help` says below the flags.
 func (inspectCmd) Help() string {
 	return "Of each layer the first and the last few KiB are read, never a whole one, and no media type is believed. " +
-		"The size of a tar is shown where the blob tells it: gzip does not."
+		"The size of a tar is shown where the blob tells it: gzip does not. What --require proves is read from the registry itself, never from a mirror."
 }
 
 // Run inspects.
@@ -43,7 +43,11 @@ func (c *inspectCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	}
 	places := newPlaces()
 	defer func() { err = errors.Join(err, places.Close()) }()
-	src, err := places.source(ctx, at)
+	open := places.source
+	if want != nil {
+		open = places.itself
+	}
+	src, err := open(ctx, at)
 	if err != nil {
 		return err
 	}

@@ -34,19 +34,33 @@ type readable struct {
 	notes []string // what a user should know of what was found
 }
 
+// itself opens a location to prove what is there: mirrors of a registry may have
+// something else.
+func (p *places) itself(ctx context.Context, l image.Location) (*readable, error) {
+	if l.Transport != image.InRegistry {
+		return p.source(ctx, l)
+	}
+	return inRegistry(l, p.registry.Repository)
+}
+
+// inRegistry opens a repository in one of the ways that a client has.
+func inRegistry[S image.Source](l image.Location, open func(image.Reference) (S, error)) (*readable, error) {
+	ref, err := image.ParseReference(l.Ref)
+	if err != nil {
+		return nil, err
+	}
+	repo, err := open(ref)
+	if err != nil {
+		return nil, err
+	}
+	return &readable{repo, ref.Identifier(), ref, func() error { return nil }, nil}, nil
+}
+
 // source opens a location to read from.
 func (p *places) source(ctx context.Context, l image.Location) (*readable, error) {
 	switch l.Transport {
 	case image.InRegistry:
-		ref, err := image.ParseReference(l.Ref)
-		if err != nil {
-			return nil, err
-		}
-		repo, err := p.registry.Repository(ref)
-		if err != nil {
-			return nil, err
-		}
-		return &readable{repo, ref.Identifier(), ref, func() error { return nil }, nil}, nil
+		return inRegistry(l, p.registry.Mirrored)
 	case image.InLayout, image.InArchive:
 		open := image.OpenLayout
 		if l.Transport == image.InArchive {
@@ -159,7 +173,7 @@ func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied,
 	default:
 		return proofs, nil
 	}
-	back, err := p.source(ctx, l)
+	back, err := p.itself(ctx, l)
 	if err != nil {
 		return proofs, err
 	}
