@@ -91,10 +91,12 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	}
 	// Raw progress is for programs: people's words would spoil it.
 	out.Quiet, out.JSON = b.Quiet || b.Progress == "rawjson", b.Format == "json"
-	if err := b.checkLogins(ctx, req); err != nil {
+	client, err := b.registries(ctx, req)
+	if err != nil {
 		return err
 	}
-	opt := buildkit.Options{Credentials: credentials(), Progress: os.Stderr, ProgressMode: b.Progress}
+	defer client.Close()
+	opt := buildkit.Options{Credentials: credentials(), Transport: transport(client), Progress: os.Stderr, ProgressMode: b.Progress}
 	if b.Quiet {
 		opt.ProgressMode = "quiet"
 	}
@@ -112,7 +114,7 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	if b.Check {
 		return b.checked(out, resp)
 	}
-	return b.finish(ctx, out, eng, req, resp, &fold, target)
+	return b.finish(ctx, out, eng, client, req, resp, &fold, target)
 }
 
 // failed says how far the build came. Where no live view has shown the output

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
 	"github.com/lighter-oci/lighter/internal/engine/process"
+	"github.com/lighter-oci/lighter/internal/registry"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
 )
@@ -179,7 +180,7 @@ func (f *engineFlags) cacheLimit() (int64, error) {
 
 // server opens the embedded engine on a state directory whose lock is held.
 func (f *engineFlags) server(state, logLevel string) (*buildkit.Server, error) {
-	cfg := buildkit.Config{State: filepath.Join(state, "buildkit"), LogLevel: logLevel}
+	cfg := buildkit.Config{State: filepath.Join(state, "buildkit"), LogLevel: logLevel, Registries: configuredHosts}
 	if level := os.Getenv("LIGHTER_LOG_LEVEL"); level != "" {
 		cfg.LogLevel = level
 	}
@@ -198,6 +199,12 @@ func (f *engineFlags) server(state, logLevel string) (*buildkit.Server, error) {
 		return nil, err
 	}
 	return buildkit.NewServer(cfg)
+}
+
+// configuredHosts is what the user has configured of registries, for the engine.
+func configuredHosts() (map[string]registry.HostConfig, error) {
+	configs, err := registry.Hosts{}.Read()
+	return configs.Hosts, err
 }
 
 // engineCmd looks after the embedded engine.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 
@@ -22,11 +23,11 @@ import (
 )
 
 // finish loads, proves and reports what a successful build made.
-func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine, req engine.Request, resp *engine.Response, fold *report.Build, target daemon.Target) error {
+func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine, client *registry.Client, req engine.Request, resp *engine.Response, fold *report.Build, target daemon.Target) error {
 	if err := b.writeFiles(resp); err != nil {
 		return err
 	}
-	proofs, err := b.prove(ctx, req, resp)
+	proofs, err := b.prove(ctx, client, req, resp)
 	if err != nil {
 		return err
 	}
@@ -105,9 +106,7 @@ func rootDescriptor(ctx context.Context, eng *openEngine, dgst string) (ocispec.
 
 // prove reads every pushed image back and compares its layers with what was
 // asked for.
-func (b *buildCmd) prove(ctx context.Context, req engine.Request, resp *engine.Response) ([]report.Proof, error) {
-	client := registry.New(registry.Options{})
-	defer client.Close()
+func (b *buildCmd) prove(ctx context.Context, client *registry.Client, req engine.Request, resp *engine.Response) ([]report.Proof, error) {
 	var proofs []report.Proof
 	for _, o := range req.Outputs {
 		levelAsked := strings.Contains(b.Compression, ":") || o.Attrs["compression-level"] != ""
@@ -151,10 +150,6 @@ func proveOne(ctx context.Context, client *registry.Client, name string, want co
 	if err != nil {
 		return proof, err
 	}
-	if isTrue(o.Attrs, "registry.insecure") {
-		client = registry.New(registry.Options{Insecure: []string{ref.Host}})
-		defer client.Close()
-	}
 	repo, err := client.Repository(ref)
 	if err != nil {
 		return proof, err
@@ -187,9 +182,13 @@ func credentials() buildkit.Credentials {
 	}
 }
 
-// checkLogins looks up what a push will need: a configuration that cannot be
-// read, or a helper that is not there, is better told before the build.
-func (b *buildCmd) checkLogins(ctx context.Context, req engine.Request) error {
+// registries is the way to all that a build pushes to. A configuration that
+// cannot be read, or a helper that is not there, is better told before the build.
+func (b *buildCmd) registries(ctx context.Context, req engine.Request) (*registry.Client, error) {
+	if _, err := (registry.Hosts{}).Read(); err != nil {
+		return nil, err
+	}
+	var insecure []string
 	for _, o := range req.Outputs {
 		if !isTrue(o.Attrs, "push") {
 			continue
@@ -197,14 +196,25 @@ func (b *buildCmd) checkLogins(ctx context.Context, req engine.Request) error {
 		for n := range strings.SplitSeq(o.Attrs["name"], ",") {
 			ref, err := image.ParseReference(n)
 			if err != nil {
-				return usageError{err}
+				return nil, usageError{err}
 			}
 			if _, err := (registry.Credentials{}).Lookup(ctx, ref.Name()); err != nil {
-				return err
+				return nil, err
+			}
+			if isTrue(o.Attrs, "registry.insecure") {
+				insecure = append(insecure, ref.Host)
 			}
 		}
 	}
-	return nil
+	return registry.New(registry.Options{Insecure: insecure, UserAgent: "lighter/" + version()}), nil
+}
+
+// transport is the way to a host of a client, without credentials.
+func transport(client *registry.Client) func(host string) (http.RoundTripper, error) {
+	return func(host string) (http.RoundTripper, error) {
+		_, way, err := client.Registry(host)
+		return way, err
+	}
 }
 
 // stdoutFile is dest=-.

@@ -14,11 +14,8 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/platforms"
-	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/identity"
-	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
 	"github.com/tonistiigi/fsutil"
@@ -248,7 +245,7 @@ func addHosts(in []string) (string, error) {
 // attachables are what the engine may ask of this process while it builds:
 // logins, secrets, ssh agents.
 func (c *Client) attachables(req engine.Request, secrets map[string][]byte, opt *client.SolveOpt) error {
-	opt.Session = append(opt.Session, c.auth())
+	opt.Session = append(opt.Session, newLogins(c.opt))
 	opt.Session = append(opt.Session, secretsprovider.FromMap(secrets))
 	if len(req.SSH) == 0 {
 		return nil
@@ -263,42 +260,6 @@ func (c *Client) attachables(req engine.Request, secrets map[string][]byte, opt 
 	}
 	opt.Session = append(opt.Session, ssh)
 	return nil
-}
-
-func (c *Client) auth() session.Attachable {
-	return authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
-		AuthConfigProvider: func(ctx context.Context, host string, scopes []string, _ authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
-			if c.opt.Credentials == nil {
-				return types.AuthConfig{}, nil
-			}
-			if host == authprovider.DockerHubRegistryHost {
-				host = "docker.io"
-			}
-			cred, err := c.opt.Credentials(ctx, host+repository(scopes))
-			if err != nil {
-				return types.AuthConfig{}, err
-			}
-			return types.AuthConfig{
-				ServerAddress: host,
-				Username:      cred.Username,
-				Password:      cred.Password,
-				IdentityToken: cred.IdentityToken,
-			}, nil
-		},
-	})
-}
-
-// repository is "/org/app" for the scope "repository:org/app:pull", because a
-// login may be for a part of a registry only; "" where no scope names one.
-func repository(scopes []string) string {
-	for _, s := range scopes {
-		if rest, ok := strings.CutPrefix(s, "repository:"); ok {
-			if i := strings.LastIndexByte(rest, ':'); i > 0 {
-				return "/" + rest[:i]
-			}
-		}
-	}
-	return ""
 }
 
 // caches adds --cache-from and --cache-to. A cache that is written takes the
