@@ -8,6 +8,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/doctor"
 	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/registry"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
 )
@@ -51,7 +52,7 @@ func (c *doctorCmd) Run(ctx context.Context, out *term.Output, flags *engineFlag
 		func() { found.Machine = doctor.Machine(ctx, machine) },
 		func() { found.Compilers = doctor.Compilers(ctx) },
 		func() { found.Daemons = doctor.Daemons(ctx) },
-		func() { found.Credentials = doctor.Credentials(ctx, nil) },
+		func() { found.Credentials = doctor.Credentials(ctx, registry.Credentials{}) },
 	} {
 		g.Go(func() error { ask(); return nil })
 	}

@@ -202,7 +202,7 @@ func find(ctx context.Context, file *configfile.ConfigFile, name, host, path str
 			return auth, "", &CredentialError{name, oneLine(err.Error()), "install or repair the helper, or take it out of the file"}
 		}
 		if auth != (types.AuthConfig{}) {
-			return auth, fmt.Sprintf("%s%s (%s)", helperPrefix, helper, name), nil
+			return auth, helperSource(helper, name), nil
 		}
 	}
 	return inFile(file, host, path), name, nil
