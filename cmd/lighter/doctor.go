@@ -57,7 +57,7 @@ func (c *doctorCmd) Run(ctx context.Context, out *term.Output, flags *engineFlag
 		g.Go(func() error { ask(); return nil })
 	}
 	for i, ref := range refs {
-		found.Registries = append(found.Registries, doctor.Registry(ctx, c.Registry[i], ref, doctor.RegistryOptions{UserAgent: "lighter/" + version()}))
+		found.Registries = append(found.Registries, doctor.Registry(ctx, c.Registry[i], ref, registry.Options{UserAgent: "lighter/" + version()}))
 	}
 	_ = g.Wait() // nothing in there fails
 	if err := out.Checkup(found); err != nil {

@@ -100,6 +100,9 @@ func parseHosts(file string, data []byte) (map[string]HostConfig, error) {
 	case err != nil:
 		return nil, &HostError{file, oneLine(err.Error()), hostNext}
 	}
+	if doc.Registry == nil {
+		doc.Registry = map[string]HostConfig{}
+	}
 	for host, c := range doc.Registry {
 		if err := checkHost(host); err != nil {
 			return nil, &HostError{lineOf(file, data, host), err.Error(), hostNext}

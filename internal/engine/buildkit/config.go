@@ -18,7 +18,7 @@ type Config struct {
 	// Registries answers what is configured of them, by host; it is asked before
 	// each build. Nil is nothing.
 	Registries func() (map[string]config.RegistryConfig, error)
-	LogLevel        string // "debug", "info", …; "" is warnings
+	LogLevel   string // "debug", "info", …; "" is warnings
 }
 
 // Version is that of the BuildKit inside; a test holds it against go.mod.
