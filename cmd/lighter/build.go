@@ -83,6 +83,11 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	if err != nil {
 		return usageError{err}
 	}
+	if flags.embedded() {
+		if err := honoured(req); err != nil {
+			return usageError{err}
+		}
+	}
 	var target daemon.Target
 	if b.Load { // before the build: nobody wants to wait for one that cannot go anywhere
 		if target, err = daemon.Detect(ctx, b.Into, daemon.Options{}); err != nil {
@@ -193,6 +198,24 @@ func (b *buildCmd) request() (engine.Request, error) {
 		}
 	}
 	return req, b.checkPlaces(req)
+}
+
+// honoured refuses levels that an engine in this binary cannot make; another
+// BuildKit has its own.
+func honoured(req engine.Request) error {
+	if err := req.Compression.Validate(); err != nil {
+		return fmt.Errorf("--compression: %w", err)
+	}
+	for _, o := range req.Outputs {
+		want, _, err := asked(req, o)
+		if err == nil {
+			err = want.Validate()
+		}
+		if err != nil {
+			return fmt.Errorf("output type=%s: %w", o.Type, err)
+		}
+	}
+	return nil
 }
 
 // checkPlaces refuses two things that would be written to one place.

@@ -53,6 +53,9 @@ func (c *convertCmd) variants(to image.Location) ([]codec.Compression, error) {
 			s, c.chunked = "zstd"+level, true
 		}
 		comp, err := codec.Parse(s)
+		if err == nil {
+			err = comp.Validate()
+		}
 		if err != nil {
 			return usageError{fmt.Errorf("%s: %w", flag, err)}
 		}

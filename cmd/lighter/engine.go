@@ -29,12 +29,17 @@ type engineFlags struct {
 
 const engineInProcess = "inprocess"
 
+// embedded tells whether the engine is lighter's own.
+func (f *engineFlags) embedded() bool {
+	return f.EngineAddr == "" || f.EngineAddr == engineInProcess
+}
+
 // open connects to the engine that the flags name, starting it where it is ours.
 func (f *engineFlags) open(ctx context.Context, opt buildkit.Options) (*openEngine, error) {
 	if _, err := f.cacheLimit(); err != nil {
 		return nil, err
 	}
-	opt.Embedded = f.EngineAddr == "" || f.EngineAddr == engineInProcess
+	opt.Embedded = f.embedded()
 	switch f.EngineAddr {
 	case "":
 		return f.openShared(ctx, opt)

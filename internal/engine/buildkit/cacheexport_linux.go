@@ -19,6 +19,9 @@ func layerCacheExporter(pool *codec.Pool, resolve remotecache.ResolveCacheExport
 			return resolve(ctx, g, attrs)
 		}
 		opt, _, err := parseLayerAttrs(attrs)
+		if err == nil {
+			err = opt.want.Validate()
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -61,6 +61,9 @@ func (e *layerExporter) Resolve(ctx context.Context, id int, attrs map[string]st
 		return e.stock.Resolve(ctx, id, attrs)
 	}
 	opt, rest, err := parseLayerAttrs(attrs)
+	if err == nil {
+		err = opt.want.Validate()
+	}
 	if err != nil {
 		return nil, err
 	}
