@@ -26,7 +26,7 @@ type convertCmd struct {
 
 	Compression      string   `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], zstd:chunked[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression}; keep for docker-archive: and docker-daemon:)."`
 	AddCompression   []string `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
-	ForceCompression bool     `help:"Make layers anew whose level nobody knows, too."`
+	ForceCompression bool     `help:"Make layers anew whose level nobody knows, too, and plain ones of zstd:chunked where zstd is asked for."`
 	Format           string   `enum:"text,json" default:"text" help:"json: the result on standard output, too, for programs."`
 	Quiet            bool     `short:"q" help:"Print only the digest."`
 
@@ -48,14 +48,11 @@ func (convertCmd) Help() string {
 func (c *convertCmd) variants(to image.Location) ([]codec.Compression, error) {
 	var out []codec.Compression
 	add := func(flag, s string) error {
-		// containers/image's name for zstd that is fetched by parts.
-		if level, ok := strings.CutPrefix(s, "zstd:chunked"); ok {
-			s, c.chunked = "zstd"+level, true
-		}
-		comp, err := codec.Parse(s)
+		comp, chunked, err := parseCompression(s)
 		if err == nil {
 			err = comp.Validate()
 		}
+		c.chunked = c.chunked || chunked
 		if err != nil {
 			return usageError{fmt.Errorf("%s: %w", flag, err)}
 		}
@@ -93,6 +90,16 @@ func (c *convertCmd) variants(to image.Location) ([]codec.Compression, error) {
 		}
 	}
 	return out, nil
+}
+
+// parseCompression reads CODEC[:LEVEL], and zstd:chunked[:LEVEL], which is
+// containers/image's name for zstd that is fetched by parts.
+func parseCompression(s string) (comp codec.Compression, chunked bool, err error) {
+	if level, ok := strings.CutPrefix(s, image.TOCChunked); ok {
+		s, chunked = "zstd"+level, true
+	}
+	comp, err = codec.Parse(s)
+	return comp, chunked, err
 }
 
 // defaultFor is what layers become for a destination where nothing was asked
@@ -145,7 +152,7 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 		return fmt.Errorf("convert %s: %w", from.Short(), err)
 	}
 	rep := conversion(from, to, got, notes, time.Since(started))
-	if rep.Proofs, err = places.prove(ctx, to, got, variants, c.ForceCompression); err != nil {
+	if rep.Proofs, err = places.prove(ctx, to, got, variants, image.VerifyOptions{ForceBase: c.ForceCompression, Chunked: c.chunked}); err != nil {
 		return fmt.Errorf("converted, but reading it back failed: %w", err)
 	}
 	if rep.LeftBehind, err = leftBehind(ctx, src, got); err != nil {

@@ -166,7 +166,7 @@ func (p *places) target(ctx context.Context, l image.Location) (*writable, error
 }
 
 // prove reads an image back from where it went, if that can be read by digest.
-func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied, variants []codec.Compression, force bool) ([]report.Proof, error) {
+func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied, variants []codec.Compression, opts image.VerifyOptions) ([]report.Proof, error) {
 	proofs := []report.Proof{}
 	switch l.Transport {
 	case image.InRegistry, image.InLayout, image.InArchive:
@@ -182,7 +182,7 @@ func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied,
 	if err != nil {
 		return proofs, err
 	}
-	return append(proofs, proofsOf(img, l.Short(), variants, force)...), nil
+	return append(proofs, proofsOf(img, l.Short(), variants, opts)...), nil
 }
 
 // staged is a destination that takes an image as a whole; until then it lies

@@ -12,10 +12,7 @@ import (
 
 // proofOf holds an image that was read back against what it was to become.
 func proofOf(img *image.Image, ref string, want codec.Compression, opts image.VerifyOptions) report.Proof {
-	proof := report.Proof{Ref: ref, Want: want.String()}
-	if opts.AnyLevel {
-		proof.Want = string(want.Codec)
-	}
+	proof := report.Proof{Ref: ref, Want: image.Wanted(want, opts)}
 	proof.Layers = provenImage(img, image.Verify(img, want, opts))
 	return proof
 }
@@ -39,19 +36,20 @@ func provenImage(img *image.Image, mismatches []image.Mismatch) []report.Proven 
 
 // proofsOf holds an image that was read back against the variants that it was to
 // have; none where nothing was to change.
-func proofsOf(img *image.Image, ref string, variants []codec.Compression, force bool) []report.Proof {
+func proofsOf(img *image.Image, ref string, variants []codec.Compression, asked image.VerifyOptions) []report.Proof {
 	var proofs []report.Proof
 	for _, want := range variants {
+		opts := asked
+		opts.Chunked = asked.Chunked && want.Codec == codec.Zstd
 		part := *img
 		part.Manifests = nil
-		opts := image.VerifyOptions{ForceBase: force}
 		for _, m := range img.Manifests {
 			if len(variants) > 1 && m.ZstdVariant() != (want.Codec == codec.Zstd) {
 				continue
 			}
 			part.Manifests = append(part.Manifests, m)
 			for _, l := range m.Layers { // layers whose level nobody knows stay, unless forced
-				opts.AnyLevel = opts.AnyLevel || !force && l.Codec == want.Codec && l.Record == nil
+				opts.AnyLevel = opts.AnyLevel || !asked.ForceBase && l.Codec == want.Codec && l.Record == nil
 			}
 		}
 		proofs = append(proofs, proofOf(&part, ref, want, opts))
