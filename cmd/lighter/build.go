@@ -207,9 +207,9 @@ func honoured(req engine.Request) error {
 		return fmt.Errorf("--compression: %w", err)
 	}
 	for _, o := range req.Outputs {
-		want, _, err := asked(req, o)
+		want, err := engine.Layers{Compression: req.Compression}.With(o.Attrs)
 		if err == nil {
-			err = want.Validate()
+			err = want.Compression.Validate()
 		}
 		if err != nil {
 			return fmt.Errorf("output type=%s: %w", o.Type, err)

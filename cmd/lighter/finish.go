@@ -12,7 +12,6 @@ import (
 	digest "github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
 	"github.com/lighter-oci/lighter/internal/image"
@@ -109,16 +108,16 @@ func rootDescriptor(ctx context.Context, eng *openEngine, dgst string) (ocispec.
 func (b *buildCmd) prove(ctx context.Context, client *registry.Client, req engine.Request, resp *engine.Response) ([]report.Proof, error) {
 	var proofs []report.Proof
 	for _, o := range req.Outputs {
-		levelAsked := strings.Contains(b.Compression, ":") || o.Attrs["compression-level"] != ""
+		levelAsked := strings.Contains(b.Compression, ":") || o.Attrs[engine.AttrLevel] != ""
 		if !isTrue(o.Attrs, "push") {
 			continue
 		}
-		want, force, err := asked(req, o)
+		want, err := engine.Layers{Compression: req.Compression, Force: req.Force}.With(o.Attrs)
 		if err != nil {
 			return nil, err
 		}
 		for n := range strings.SplitSeq(o.Attrs["name"], ",") {
-			p, err := proveOne(ctx, client, n, want, force, levelAsked, o, resp)
+			p, err := proveOne(ctx, client, n, want, levelAsked, resp)
 			if err != nil {
 				return nil, fmt.Errorf("pushed, but reading it back failed: %w", err)
 			}
@@ -128,23 +127,7 @@ func (b *buildCmd) prove(ctx context.Context, client *registry.Client, req engin
 	return proofs, nil
 }
 
-// asked is what the layers of an output shall be.
-func asked(req engine.Request, o engine.Output) (want codec.Compression, force bool, err error) {
-	want = req.Compression
-	name, level := o.Attrs["compression"], o.Attrs["compression-level"]
-	if name == "" && level != "" {
-		name = string(want.Codec)
-	}
-	if name != "" {
-		if level != "" {
-			name += ":" + level
-		}
-		want, err = codec.Parse(name)
-	}
-	return want, req.Force || isTrue(o.Attrs, "force-compression"), err
-}
-
-func proveOne(ctx context.Context, client *registry.Client, name string, want codec.Compression, force, levelAsked bool, o engine.Output, resp *engine.Response) (report.Proof, error) {
+func proveOne(ctx context.Context, client *registry.Client, name string, want engine.Layers, levelAsked bool, resp *engine.Response) (report.Proof, error) {
 	var proof report.Proof
 	ref, err := image.ParseReference(name)
 	if err != nil {
@@ -160,14 +143,14 @@ func proveOne(ctx context.Context, client *registry.Client, name string, want co
 	if err != nil {
 		return proof, err
 	}
-	opts := image.VerifyOptions{ForceBase: force}
+	opts := image.VerifyOptions{ForceBase: want.Force}
 	// A BuildKit that is not lighter's records no level. Where none was asked
 	// for, its codec is all there is to prove.
 	opts.AnyLevel = resp.BaseDiffIDs == nil && !levelAsked
 	for _, d := range resp.BaseDiffIDs {
 		opts.BaseDiffIDs = append(opts.BaseDiffIDs, digest.Digest(d))
 	}
-	return proofOf(img, name, want, opts), nil
+	return proofOf(img, name, want.Compression, opts), nil
 }
 
 // credentials answers the engine with what the user's other tools know.

@@ -23,6 +23,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/engine"
 )
 
 // layerWorker is BuildKit's worker with exporters that use lighter's encoder.
@@ -57,7 +58,7 @@ type layerExporter struct {
 // Resolve reads what concerns layers and leaves the rest of the attributes to
 // the stock exporter.
 func (e *layerExporter) Resolve(ctx context.Context, id int, attrs map[string]string) (exporter.ExporterInstance, error) {
-	if attrs[attrCompression] == compression.EStargz.String() {
+	if attrs[engine.AttrCompression] == compression.EStargz.String() {
 		return e.stock.Resolve(ctx, id, attrs)
 	}
 	opt, rest, err := parseLayerAttrs(attrs)

@@ -18,6 +18,7 @@ import (
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
+	"github.com/moby/buildkit/util/compression"
 	"github.com/tonistiigi/fsutil"
 	"golang.org/x/sync/errgroup"
 
@@ -277,7 +278,7 @@ func caches(req engine.Request, opt *client.SolveOpt) error {
 			attrs = map[string]string{}
 		}
 		if e.Type != "inline" {
-			if err := setCompression(attrs, req.Compression, false); err != nil {
+			if err := setCompression(attrs, engine.Layers{Compression: req.Compression}); err != nil {
 				return err
 			}
 		}
@@ -296,24 +297,21 @@ func noLocalCache(e engine.Entry) bool {
 	return errors.Is(err, os.ErrNotExist)
 }
 
-// setCompression writes what the engine reads, unless the attributes already
-// say; force is only ever added.
-func setCompression(attrs map[string]string, want codec.Compression, force bool) error {
-	if attrs[attrCompression] == "" {
-		if attrs[attrLevel] != "" {
-			level, err := strconv.Atoi(attrs[attrLevel])
-			if err != nil {
-				return fmt.Errorf("%s=%s: want a number", attrLevel, attrs[attrLevel])
-			}
-			want.Level = level
-		}
-		attrs[attrCompression] = string(want.Codec)
-		if want.Codec != codec.Uncompressed {
-			attrs[attrLevel] = strconv.Itoa(want.Level)
-		}
+// setCompression writes what the engine reads. eStargz is BuildKit's own.
+func setCompression(attrs map[string]string, flags engine.Layers) error {
+	if attrs[engine.AttrCompression] == compression.EStargz.String() {
+		return nil
 	}
-	if force && attrs[attrForce] == "" {
-		attrs[attrForce] = "true"
+	want, err := flags.With(attrs)
+	if err != nil {
+		return err
+	}
+	attrs[engine.AttrCompression] = string(want.Compression.Codec)
+	if want.Compression.Codec != codec.Uncompressed {
+		attrs[engine.AttrLevel] = strconv.Itoa(want.Compression.Level)
+	}
+	if want.Force {
+		attrs[engine.AttrForce] = "true"
 	}
 	return nil
 }
