@@ -24,7 +24,8 @@ type doctorCmd struct {
 // Help is what `lighter doctor --help` says below the flags.
 func (doctorCmd) Help() string {
 	return "Without a registry nothing leaves this machine. A probe of HOST writes to HOST/lighter-doctor, one of HOST/REPOSITORY to that; both mount a " +
-		"layer into a second repository named the same with -lighter-doctor behind it. What a registry does not delete is named. Exit 1 when a registry " +
+		"layer into a second repository named the same with -lighter-doctor behind it. What a registry does not delete is named. " +
+		"What buildkitd.toml says of a registry is shown, and holds for the probe. Exit 1 when a registry " +
 		"that was named does not take a zstd image."
 }
 
