@@ -92,11 +92,12 @@ func (table rooms) String() string {
 }
 
 // BuildKit and containerd stay behind two doors; their small vocabularies
-// (platforms, error kinds) may be spoken anywhere.
+// (platforms, error kinds, a registry's section of a buildkitd.toml) may be
+// spoken anywhere.
 var (
 	engineModules = []string{"github.com/moby/", "github.com/containerd/"}
 	engineRooms   = []string{"internal/engine/buildkit", "internal/image"}
-	vocabularies  = []string{"github.com/containerd/platforms", "github.com/containerd/errdefs"}
+	vocabularies  = []string{"github.com/containerd/platforms", "github.com/containerd/errdefs", "github.com/moby/buildkit/util/resolver/config"}
 )
 
 // An arrow is one import clause of a production file.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
 	"github.com/lighter-oci/lighter/internal/event"
@@ -80,6 +81,11 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	if err != nil {
 		return usageError{err}
 	}
+	if flags.embedded() {
+		if err := honoured(req); err != nil {
+			return usageError{err}
+		}
+	}
 	var target daemon.Target
 	if b.Load { // before the build: nobody wants to wait for one that cannot go anywhere
 		if target, err = daemon.Detect(ctx, b.Into, daemon.Options{}); err != nil {
@@ -88,10 +94,12 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	}
 	// Raw progress is for programs: people's words would spoil it.
 	out.Quiet, out.JSON = b.Quiet || b.Progress == "rawjson", b.Format == "json"
-	if err := b.checkLogins(ctx, req); err != nil {
+	client, err := b.registries(ctx, req)
+	if err != nil {
 		return err
 	}
-	opt := buildkit.Options{Credentials: credentials(), Progress: os.Stderr, ProgressMode: b.Progress}
+	defer client.Close()
+	opt := buildkit.Options{Credentials: credentials(), Transport: transport(client), Progress: os.Stderr, ProgressMode: b.Progress}
 	if b.Quiet {
 		opt.ProgressMode = "quiet"
 	}
@@ -109,7 +117,7 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	if b.Check {
 		return b.checked(out, resp)
 	}
-	return b.finish(ctx, out, eng, req, resp, &fold, target)
+	return b.finish(ctx, out, eng, client, req, resp, &fold, target)
 }
 
 // failed says how far the build came. Where no live view has shown the output
@@ -154,7 +162,7 @@ func (b *buildCmd) request() (engine.Request, error) {
 	if name == "" {
 		name = defaultCompression
 	}
-	comp, more, err := compressions(name, b.AddCompression)
+	comp, more, err := compressions(codec.Parse, name, b.AddCompression)
 	if err != nil {
 		return engine.Request{}, err
 	}
@@ -191,6 +199,34 @@ func (b *buildCmd) request() (engine.Request, error) {
 		return req, err
 	}
 	return req, b.checkPlaces(req)
+}
+
+// honoured refuses levels that an engine in this binary cannot make; another
+// BuildKit has its own.
+func honoured(req engine.Request) error {
+	flags := engine.Layers{Compression: req.Compression, Added: req.AddCompression}
+	check := func(l engine.Layers) error {
+		variants, err := l.Variants()
+		for _, c := range variants {
+			if err == nil {
+				err = c.Validate()
+			}
+		}
+		return err
+	}
+	if err := check(flags); err != nil {
+		return fmt.Errorf("--compression: %w", err)
+	}
+	for _, o := range req.Outputs {
+		want, err := flags.With(o.Attrs)
+		if err == nil {
+			err = check(want)
+		}
+		if err != nil {
+			return fmt.Errorf("output type=%s: %w", o.Type, err)
+		}
+	}
+	return nil
 }
 
 // checkPlaces refuses two things that would be written to one place.

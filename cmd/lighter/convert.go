@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -26,7 +25,7 @@ type convertCmd struct {
 
 	Compression      string   `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], zstd:chunked[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression}; keep for docker-archive: and docker-daemon:)."`
 	AddCompression   []string `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
-	ForceCompression bool     `help:"Make layers anew whose level nobody knows, too."`
+	ForceCompression bool     `help:"Make layers anew whose level nobody knows, too, and plain ones of zstd:chunked where zstd is asked for."`
 	Format           string   `enum:"text,json" default:"text" help:"json: the result on standard output, too, for programs."`
 	Quiet            bool     `short:"q" help:"Print only the digest."`
 
@@ -58,26 +57,22 @@ func (c *convertCmd) variants(to image.Location) ([]codec.Compression, error) {
 		}
 		return nil, nil
 	}
-	added := slices.Clone(c.AddCompression)
-	for i, s := range added {
-		added[i] = c.plain(s)
-	}
-	want, more, err := compressions(c.plain(name), added)
+	want, more, err := compressions(c.parse, name, c.AddCompression)
 	if err != nil {
 		return nil, err
 	}
 	return image.Variants(append([]codec.Compression{want}, more...)...)
 }
 
-// plain notes zstd:chunked, which is containers/image's name for zstd that is
-// fetched by parts.
-func (c *convertCmd) plain(s string) string {
-	level, ok := strings.CutPrefix(s, "zstd:chunked")
-	if !ok {
-		return s
+// parse reads a compression that this binary is to make, and notes whether it
+// is zstd:chunked.
+func (c *convertCmd) parse(s string) (codec.Compression, error) {
+	comp, chunked, err := parseCompression(s)
+	if err == nil {
+		err = comp.Validate()
 	}
-	c.chunked = true
-	return "zstd" + level
+	c.chunked = c.chunked || chunked
+	return comp, err
 }
 
 // defaultFor is what layers become for a destination where nothing was asked
@@ -130,7 +125,7 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 		return fmt.Errorf("convert %s: %w", from.Short(), err)
 	}
 	rep := conversion(from, to, got, notes, time.Since(started))
-	if rep.Proofs, err = places.prove(ctx, to, got, variants, c.ForceCompression); err != nil {
+	if rep.Proofs, err = places.prove(ctx, to, got, variants, image.VerifyOptions{ForceBase: c.ForceCompression, Chunked: c.chunked}); err != nil {
 		return fmt.Errorf("converted, but reading it back failed: %w", err)
 	}
 	if rep.LeftBehind, err = leftBehind(ctx, src, got); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/doctor"
 	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/registry"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
 )
@@ -23,7 +24,8 @@ type doctorCmd struct {
 // Help is what `lighter doctor --help` says below the flags.
 func (doctorCmd) Help() string {
 	return "Without a registry nothing leaves this machine. A probe of HOST writes to HOST/lighter-doctor, one of HOST/REPOSITORY to that; both mount a " +
-		"layer into a second repository named the same with -lighter-doctor behind it. What a registry does not delete is named. Exit 1 when a registry " +
+		"layer into a second repository named the same with -lighter-doctor behind it. What a registry does not delete is named. " +
+		"What buildkitd.toml says of a registry is shown, and holds for the probe. Exit 1 when a registry " +
 		"that was named does not take a zstd image."
 }
 
@@ -51,12 +53,12 @@ func (c *doctorCmd) Run(ctx context.Context, out *term.Output, flags *engineFlag
 		func() { found.Machine = doctor.Machine(ctx, machine) },
 		func() { found.Compilers = doctor.Compilers(ctx) },
 		func() { found.Daemons = doctor.Daemons(ctx) },
-		func() { found.Credentials = doctor.Credentials(ctx, nil) },
+		func() { found.Credentials = doctor.Credentials(ctx, registry.Credentials{}) },
 	} {
 		g.Go(func() error { ask(); return nil })
 	}
 	for i, ref := range refs {
-		found.Registries = append(found.Registries, doctor.Registry(ctx, c.Registry[i], ref, doctor.RegistryOptions{UserAgent: "lighter/" + version()}))
+		found.Registries = append(found.Registries, doctor.Registry(ctx, c.Registry[i], ref, registry.Options{UserAgent: "lighter/" + version()}))
 	}
 	_ = g.Wait() // nothing in there fails
 	if err := out.Checkup(found); err != nil {

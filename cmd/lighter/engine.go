@@ -15,6 +15,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
 	"github.com/lighter-oci/lighter/internal/engine/process"
+	"github.com/lighter-oci/lighter/internal/registry"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
 )
@@ -28,12 +29,17 @@ type engineFlags struct {
 
 const engineInProcess = "inprocess"
 
+// embedded tells whether the engine is lighter's own.
+func (f *engineFlags) embedded() bool {
+	return f.EngineAddr == "" || f.EngineAddr == engineInProcess
+}
+
 // open connects to the engine that the flags name, starting it where it is ours.
 func (f *engineFlags) open(ctx context.Context, opt buildkit.Options) (*openEngine, error) {
 	if _, err := f.cacheLimit(); err != nil {
 		return nil, err
 	}
-	opt.Embedded = f.EngineAddr == "" || f.EngineAddr == engineInProcess
+	opt.Embedded = f.embedded()
 	switch f.EngineAddr {
 	case "":
 		return f.openShared(ctx, opt)
@@ -179,7 +185,7 @@ func (f *engineFlags) cacheLimit() (int64, error) {
 
 // server opens the embedded engine on a state directory whose lock is held.
 func (f *engineFlags) server(state, logLevel string) (*buildkit.Server, error) {
-	cfg := buildkit.Config{State: filepath.Join(state, "buildkit"), LogLevel: logLevel}
+	cfg := buildkit.Config{State: filepath.Join(state, "buildkit"), LogLevel: logLevel, Registries: configuredHosts}
 	if level := os.Getenv("LIGHTER_LOG_LEVEL"); level != "" {
 		cfg.LogLevel = level
 	}
@@ -198,6 +204,12 @@ func (f *engineFlags) server(state, logLevel string) (*buildkit.Server, error) {
 		return nil, err
 	}
 	return buildkit.NewServer(cfg)
+}
+
+// configuredHosts is what the user has configured of registries, for the engine.
+func configuredHosts() (map[string]registry.HostConfig, error) {
+	configs, err := registry.Hosts{}.Read()
+	return configs.Hosts, err
 }
 
 // engineCmd looks after the embedded engine.

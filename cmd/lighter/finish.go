@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -23,11 +24,11 @@ import (
 )
 
 // finish loads, proves and reports what a successful build made.
-func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine, req engine.Request, resp *engine.Response, fold *report.Build, target daemon.Target) error {
+func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine, client *registry.Client, req engine.Request, resp *engine.Response, fold *report.Build, target daemon.Target) error {
 	if err := b.writeFiles(resp); err != nil {
 		return err
 	}
-	proofs, err := b.prove(ctx, req, resp)
+	proofs, err := b.prove(ctx, client, req, resp)
 	if err != nil {
 		return err
 	}
@@ -107,21 +108,19 @@ func rootDescriptor(ctx context.Context, eng *openEngine, dgst string) (ocispec.
 
 // prove reads every pushed image back and compares its layers with what was
 // asked for: for each place a proof for each variant.
-func (b *buildCmd) prove(ctx context.Context, req engine.Request, resp *engine.Response) ([][]report.Proof, error) {
-	client := registry.New(registry.Options{})
-	defer client.Close()
+func (b *buildCmd) prove(ctx context.Context, client *registry.Client, req engine.Request, resp *engine.Response) ([][]report.Proof, error) {
 	var proofs [][]report.Proof
 	for _, o := range req.Outputs {
-		levelAsked := strings.Contains(b.Compression, ":") || o.Attrs["compression-level"] != ""
+		levelAsked := strings.Contains(b.Compression, ":") || o.Attrs[engine.AttrLevel] != ""
 		if !isTrue(o.Attrs, "push") {
 			continue
 		}
-		variants, force, err := asked(req, o)
+		want, err := engine.Layers{Compression: req.Compression, Added: req.AddCompression, Force: req.Force}.With(o.Attrs)
 		if err != nil {
 			return nil, err
 		}
 		for n := range strings.SplitSeq(o.Attrs["name"], ",") {
-			p, err := proveOne(ctx, client, n, variants, force, levelAsked, o, resp)
+			p, err := proveOne(ctx, client, n, want, levelAsked, resp)
 			if err != nil {
 				return nil, fmt.Errorf("pushed, but reading it back failed: %w", err)
 			}
@@ -131,39 +130,14 @@ func (b *buildCmd) prove(ctx context.Context, req engine.Request, resp *engine.R
 	return proofs, nil
 }
 
-// asked is what the layers of an output shall be: its variants, in the order of
-// their index.
-func asked(req engine.Request, o engine.Output) (variants []codec.Compression, force bool, err error) {
-	want, added := req.Compression, req.AddCompression
-	name, level := o.Attrs["compression"], o.Attrs["compression-level"]
-	if name == "" && level != "" {
-		name = string(want.Codec)
-	}
-	if name != "" {
-		if level != "" {
-			name += ":" + level
-		}
-		if want, err = codec.Parse(name); err != nil {
-			return nil, false, err
-		}
-	}
-	if own := o.Attrs["add-compression"]; own != "" {
-		if want, added, err = compressions(want.String(), strings.Split(own, ",")); err != nil {
-			return nil, false, err
-		}
-	}
-	variants, err = image.Variants(append([]codec.Compression{want}, added...)...)
-	return variants, req.Force || isTrue(o.Attrs, "force-compression"), err
-}
-
-func proveOne(ctx context.Context, client *registry.Client, name string, variants []codec.Compression, force, levelAsked bool, o engine.Output, resp *engine.Response) ([]report.Proof, error) {
-	ref, err := image.ParseReference(name)
+func proveOne(ctx context.Context, client *registry.Client, name string, want engine.Layers, levelAsked bool, resp *engine.Response) ([]report.Proof, error) {
+	variants, err := want.Variants()
 	if err != nil {
 		return nil, err
 	}
-	if isTrue(o.Attrs, "registry.insecure") {
-		client = registry.New(registry.Options{Insecure: []string{ref.Host}})
-		defer client.Close()
+	ref, err := image.ParseReference(name)
+	if err != nil {
+		return nil, err
 	}
 	repo, err := client.Repository(ref)
 	if err != nil {
@@ -175,7 +149,7 @@ func proveOne(ctx context.Context, client *registry.Client, name string, variant
 	if err != nil {
 		return nil, err
 	}
-	opts := image.VerifyOptions{ForceBase: force}
+	opts := image.VerifyOptions{ForceBase: want.Force}
 	// A BuildKit that is not lighter's records no level. Where none was asked
 	// for, its codec is all there is to prove.
 	opts.AnyLevel = resp.BaseDiffIDs == nil && !levelAsked
@@ -200,9 +174,13 @@ func credentials() buildkit.Credentials {
 	}
 }
 
-// checkLogins looks up what a push will need: a configuration that cannot be
-// read, or a helper that is not there, is better told before the build.
-func (b *buildCmd) checkLogins(ctx context.Context, req engine.Request) error {
+// registries is the way to all that a build pushes to. A configuration that
+// cannot be read, or a helper that is not there, is better told before the build.
+func (b *buildCmd) registries(ctx context.Context, req engine.Request) (*registry.Client, error) {
+	if _, err := (registry.Hosts{}).Read(); err != nil {
+		return nil, err
+	}
+	var insecure []string
 	for _, o := range req.Outputs {
 		if !isTrue(o.Attrs, "push") {
 			continue
@@ -210,14 +188,25 @@ func (b *buildCmd) checkLogins(ctx context.Context, req engine.Request) error {
 		for n := range strings.SplitSeq(o.Attrs["name"], ",") {
 			ref, err := image.ParseReference(n)
 			if err != nil {
-				return usageError{err}
+				return nil, usageError{err}
 			}
 			if _, err := (registry.Credentials{}).Lookup(ctx, ref.Name()); err != nil {
-				return err
+				return nil, err
+			}
+			if isTrue(o.Attrs, "registry.insecure") {
+				insecure = append(insecure, ref.Host)
 			}
 		}
 	}
-	return nil
+	return registry.New(registry.Options{Insecure: insecure, UserAgent: "lighter/" + version()}), nil
+}
+
+// transport is the way to a host of a client, without credentials.
+func transport(client *registry.Client) func(host string) (http.RoundTripper, error) {
+	return func(host string) (http.RoundTripper, error) {
+		_, way, err := client.Registry(host)
+		return way, err
+	}
 }
 
 // stdoutFile is dest=-.

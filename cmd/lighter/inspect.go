@@ -19,7 +19,7 @@ type inspectCmd struct {
 	Image string `arg:"" help:"NAME in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME or containerd:NAME."`
 
 	Platform string `placeholder:"OS/ARCH" help:"Only this platform, as linux/arm64."`
-	Require  string `placeholder:"CODEC[:LEVEL]" help:"Prove that every layer is zstd, zstd:3, gzip …; exit 3 and name those that are not."`
+	Require  string `placeholder:"CODEC[:LEVEL]" help:"Prove that every layer is zstd, zstd:3, zstd:chunked, gzip …; exit 3 and name those that are not."`
 	Raw      bool   `help:"Print the manifest or index as it is; with --platform, that platform's manifest."`
 	Format   string `enum:"text,json" default:"text" help:"text or json."`
 }
@@ -27,7 +27,7 @@ type inspectCmd struct {
 // Help is what `lighter inspect --help` says below the flags.
 func (inspectCmd) Help() string {
 	return "Of each layer the first and the last few KiB are read, never a whole one, and no media type is believed. " +
-		"The size of a tar is shown where the blob tells it: gzip does not."
+		"The size of a tar is shown where the blob tells it: gzip does not. What --require proves is read from the registry itself, never from a mirror."
 }
 
 // Run inspects.
@@ -43,7 +43,11 @@ func (c *inspectCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	}
 	places := newPlaces()
 	defer func() { err = errors.Join(err, places.Close()) }()
-	src, err := places.source(ctx, at)
+	open := places.source
+	if want != nil {
+		open = places.itself
+	}
+	src, err := open(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -59,7 +63,7 @@ func (c *inspectCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	if want == nil {
 		return out.Inspection(found)
 	}
-	found.Proof = c.proof(at, img, *want)
+	found.Proof = want.proof(at, img)
 	if err := out.Inspection(found); err != nil {
 		return err
 	}
@@ -69,19 +73,26 @@ func (c *inspectCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	return nil
 }
 
-// required is what --require says, nil where it is not given.
-func (c *inspectCmd) required() (*codec.Compression, error) {
+// requirement is what --require says.
+type requirement struct {
+	codec.Compression
+	opts image.VerifyOptions
+}
+
+// required reads it; nil where it is not given.
+func (c *inspectCmd) required() (*requirement, error) {
 	if c.Require == "" {
 		return nil, nil
 	}
 	if c.Raw {
 		return nil, usageError{errors.New("--raw prints a manifest and proves nothing: drop --require")}
 	}
-	want, err := codec.Parse(c.Require)
+	want, chunked, err := parseCompression(c.Require)
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--require: %w", err)}
 	}
-	return &want, nil
+	level := strings.TrimPrefix(c.Require, image.TOCChunked)
+	return &requirement{want, image.VerifyOptions{AnyLevel: !strings.Contains(level, ":"), Chunked: chunked}}, nil
 }
 
 // read reads the image, and no more of it than --platform asks for.
@@ -147,17 +158,12 @@ func (c *inspectCmd) raw(ctx context.Context, out *term.Output, src *readable) e
 }
 
 // proof holds the layers against what is required.
-func (c *inspectCmd) proof(at image.Location, img *image.Image, want codec.Compression) *report.Proof {
-	anyLevel := !strings.Contains(c.Require, ":")
-	mismatches := image.Verify(img, want, image.VerifyOptions{AnyLevel: anyLevel})
-	name := want.String()
-	if anyLevel {
-		name = string(want.Codec)
-	}
-	for i := range mismatches {
-		if m := &mismatches[i]; m.Flag != "" {
-			m.Flag = fmt.Sprintf("lighter convert --compression %s --force-compression %s NAME", name, at.Short())
+func (r *requirement) proof(at image.Location, img *image.Image) *report.Proof {
+	proof := proofOf(img, at.Short(), r.Compression, r.opts)
+	for i := range proof.Layers {
+		if l := &proof.Layers[i]; l.Fix != "" {
+			l.Fix = fmt.Sprintf("lighter convert --compression %s --force-compression %s NAME", proof.Want, at.Short())
 		}
 	}
-	return &report.Proof{Ref: at.Short(), Want: name, Layers: provenImage(img, mismatches)}
+	return &proof
 }

@@ -34,19 +34,33 @@ type readable struct {
 	notes []string // what a user should know of what was found
 }
 
+// itself opens a location to prove what is there: mirrors of a registry may have
+// something else.
+func (p *places) itself(ctx context.Context, l image.Location) (*readable, error) {
+	if l.Transport != image.InRegistry {
+		return p.source(ctx, l)
+	}
+	return inRegistry(l, p.registry.Repository)
+}
+
+// inRegistry opens a repository in one of the ways that a client has.
+func inRegistry[S image.Source](l image.Location, open func(image.Reference) (S, error)) (*readable, error) {
+	ref, err := image.ParseReference(l.Ref)
+	if err != nil {
+		return nil, err
+	}
+	repo, err := open(ref)
+	if err != nil {
+		return nil, err
+	}
+	return &readable{repo, ref.Identifier(), ref, func() error { return nil }, nil}, nil
+}
+
 // source opens a location to read from.
 func (p *places) source(ctx context.Context, l image.Location) (*readable, error) {
 	switch l.Transport {
 	case image.InRegistry:
-		ref, err := image.ParseReference(l.Ref)
-		if err != nil {
-			return nil, err
-		}
-		repo, err := p.registry.Repository(ref)
-		if err != nil {
-			return nil, err
-		}
-		return &readable{repo, ref.Identifier(), ref, func() error { return nil }, nil}, nil
+		return inRegistry(l, p.registry.Mirrored)
 	case image.InLayout, image.InArchive:
 		open := image.OpenLayout
 		if l.Transport == image.InArchive {
@@ -152,14 +166,14 @@ func (p *places) target(ctx context.Context, l image.Location) (*writable, error
 }
 
 // prove reads an image back from where it went, if that can be read by digest.
-func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied, variants []codec.Compression, force bool) ([]report.Proof, error) {
+func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied, variants []codec.Compression, asked image.VerifyOptions) ([]report.Proof, error) {
 	proofs := []report.Proof{}
 	switch l.Transport {
 	case image.InRegistry, image.InLayout, image.InArchive:
 	default:
 		return proofs, nil
 	}
-	back, err := p.source(ctx, l)
+	back, err := p.itself(ctx, l)
 	if err != nil {
 		return proofs, err
 	}
@@ -169,10 +183,11 @@ func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied,
 		return proofs, err
 	}
 	return proofsOf(img, l.Short(), variants, func(part *image.Image, want codec.Compression) image.VerifyOptions {
-		opts := image.VerifyOptions{ForceBase: force}
+		opts := asked
+		opts.Chunked = asked.Chunked && want.Codec == codec.Zstd
 		for _, m := range part.Manifests {
 			for _, l := range m.Layers { // layers whose level nobody knows stay, unless forced
-				opts.AnyLevel = opts.AnyLevel || !force && l.Codec == want.Codec && l.Record == nil
+				opts.AnyLevel = opts.AnyLevel || !asked.ForceBase && l.Codec == want.Codec && l.Record == nil
 			}
 		}
 		return opts

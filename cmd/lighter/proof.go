@@ -12,10 +12,7 @@ import (
 
 // proofOf holds an image that was read back against what it was to become.
 func proofOf(img *image.Image, ref string, want codec.Compression, opts image.VerifyOptions) report.Proof {
-	proof := report.Proof{Ref: ref, Want: want.String()}
-	if opts.AnyLevel {
-		proof.Want = string(want.Codec)
-	}
+	proof := report.Proof{Ref: ref, Want: image.Wanted(want, opts)}
 	proof.Layers = provenImage(img, image.Verify(img, want, opts))
 	return proof
 }

@@ -31,6 +31,14 @@ const (
 	Chunked Layout = "chunked" // a file of the tar begins a frame, none is larger than Record.FrameSize
 )
 
+// Serves tells whether the blob is what was asked for: a codec at a level, cut by
+// a layout. A chunked blob is read as an even one is, and serves for one unless
+// exactly that was asked for; an even one has no parts that could be fetched, and
+// never serves for a chunked one. What has no record serves for nothing.
+func (r *Record) Serves(want Compression, layout Layout, exactly bool) bool {
+	return r != nil && r.Compression == want.Resolve() && (r.Layout == layout || layout == Even && !exactly)
+}
+
 // recordVersion is raised when the same tar, compression, frame size and
 // encoder make other bytes because this package changed.
 const recordVersion = 1

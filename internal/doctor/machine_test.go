@@ -1,13 +1,10 @@
 package doctor_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"github.com/lighter-oci/lighter/internal/doctor"
 	"github.com/lighter-oci/lighter/internal/report"
@@ -17,85 +14,6 @@ func program(t *testing.T, dir, name, script string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// Every place is looked into in the order of a push, helpers are asked for
-// their lists only, and no value comes out.
-func TestCredentials(t *testing.T) {
-	dir := t.TempDir()
-	t.Setenv("PATH", dir)
-	program(t, dir, "docker-credential-store", `test "$1" = list && echo '{"https://index.docker.io/v1/":"ann","https://index.docker.io/v1/access-token":"x","quay.io":"<token>"}'`)
-	program(t, dir, "docker-credential-cloud", `test "$1" = list && echo '{"https://cloud.example":"bob"}'`)
-	program(t, dir, "docker-credential-broken", "echo pa55word; exit 1")
-	write := func(name, content string) {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("docker/config.json", `{"credsStore":"store","credHelpers":{"cloud.example":"cloud","bad.example":"broken","gone.example":"absent"},
-		"auths":{"ghcr.io":{"auth":"YW5uOnBhNTV3b3Jk"},"cloud.example":{},"quay.io":{"auth":"YW5uOnBhNTV3b3Jk"}}}`)
-	write("run/containers/auth.json", `{"auths":{"ghcr.io/team":{"auth":"Y2FybDpwYTU1d29yZA=="},"ghcr.io":{"auth":"Y2FybDpwYTU1d29yZA=="},"t.example":{"identitytoken":"pa55word"}}}`)
-	write("config/containers/auth.json", `{"auths": pa55word`)
-	env := map[string]string{"DOCKER_CONFIG": dir + "/docker", "XDG_RUNTIME_DIR": dir + "/run", "XDG_CONFIG_HOME": dir + "/config", "HOME": dir}
-	found := doctor.Credentials(t.Context(), func(key string) string { return env[key] })
-	var got []string
-	for _, c := range found {
-		got = append(got, strings.ReplaceAll(strings.TrimSpace(fmt.Sprintf("%s %s %s %s", c.Registry, c.Account, c.Source, c.Problem)), dir, ""))
-	}
-	docker := "/docker/config.json"
-	want := []string{
-		docker + " the credential helper docker-credential-absent is not installed",
-		docker + " the credential helper docker-credential-broken does not list what it has: exit status 1",
-		"/config/containers/auth.json it is no Docker configuration",
-		"bad.example  docker-credential-broken (" + docker + ")",
-		"cloud.example bob docker-credential-cloud (" + docker + ")",
-		"docker.io ann docker-credential-store (" + docker + ")",
-		"ghcr.io ann " + docker,
-		"ghcr.io/team carl /run/containers/auth.json",
-		"gone.example  docker-credential-absent (" + docker + ")",
-		"quay.io  docker-credential-store (" + docker + ")",
-		"t.example  /run/containers/auth.json",
-	}
-	for i := range got {
-		got[i] = strings.TrimLeft(got[i], " ")
-	}
-	if diff := cmp.Diff(want, sorted(got)); diff != "" {
-		t.Error(diff)
-	}
-	if strings.Contains(fmt.Sprintf("%+v", found), "pa55word") {
-		t.Errorf("a value is shown: %+v", found)
-	}
-}
-
-// sorted puts the two helpers that fail, which a map orders, into one order.
-func sorted(list []string) []string {
-	if len(list) > 1 && list[0] > list[1] {
-		list[0], list[1] = list[1], list[0]
-	}
-	return list
-}
-
-// What is in the environment, and where podman is told to look, counts too.
-func TestCredentialsElsewhere(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "mine.json")
-	if err := os.WriteFile(file, []byte(`{"auths":{"a.example":{"auth":"YW5uOng="}}}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	env := map[string]string{"DOCKER_AUTH_CONFIG": `{"auths":{"https://b.example/v2/":{"auth":"Ym9iOng="}}}`, "REGISTRY_AUTH_FILE": file, "HOME": "/nowhere"}
-	got := doctor.Credentials(t.Context(), func(key string) string { return env[key] })
-	want := []report.CredentialCheck{
-		{Registry: "a.example", Account: "ann", Source: file},
-		{Registry: "b.example", Account: "bob", Source: "$DOCKER_AUTH_CONFIG"},
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-	if got := doctor.Credentials(t.Context(), func(string) string { return "/nowhere" }); len(got) > 1 {
-		t.Errorf("%+v", got)
 	}
 }
 

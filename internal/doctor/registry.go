@@ -51,21 +51,14 @@ func ParseRegistry(s string) (image.Reference, error) {
 	return ref, nil
 }
 
-// RegistryOptions of a probe. The zero value is what a push from here would
-// use.
-type RegistryOptions struct {
-	Credentials registry.Credentials
-	Transport   http.RoundTripper // nil is the default one
-	UserAgent   string
-}
-
 // probe is one live probe.
 type probe struct {
 	*wire
 	ref    image.Reference // written to
 	second string          // repository
 	cred   registry.Credential
-	opts   RegistryOptions
+	client *registry.Client
+	opts   registry.Options
 	sample *sample
 	stored []stored
 	out    *report.RegistryCheck
@@ -89,19 +82,19 @@ func (e errUnknown) Error() string { return e.why }
 
 // Registry probes a registry that the user has named, as ParseRegistry reads
 // it, by pushing an image of a few hundred bytes in every way that lighter
-// might use, and takes away again what it has put there.
-func Registry(ctx context.Context, named string, ref image.Reference, opts RegistryOptions) report.RegistryCheck {
+// might use, and takes away again what it has put there. What opts say is what a
+// push from here would use, but for the number of attempts.
+func Registry(ctx context.Context, named string, ref image.Reference, opts registry.Options) report.RegistryCheck {
 	out := report.RegistryCheck{Registry: named, Repository: ref.Name(), Left: []string{}}
-	p := &probe{ref: ref, second: ref.Repository + secondNamed, opts: opts, out: &out}
-	if p.opts.Transport == nil {
-		p.opts.Transport = http.DefaultTransport
-	}
+	opts.Attempts = 1
+	p := &probe{ref: ref, second: ref.Repository + secondNamed, client: registry.New(opts), opts: opts, out: &out}
+	defer p.client.Close()
 	steps := []struct {
 		name   string
 		needed bool
 		ask    func(context.Context) (found string, err error)
 	}{
-		{"answers", true, p.answers}, {"login", true, p.login}, {"push zstd", true, p.push},
+		{"configuration", true, p.configuration}, {"answers", true, p.answers}, {"login", true, p.login}, {"push zstd", true, p.push},
 		{"OCI index", false, p.ociIndex}, {"mixed index", false, p.mixedIndex}, {"mount", false, p.mount},
 		{"resumed upload", false, p.resume}, {"range reads", false, p.ranges}, {"referrers", false, p.referrers},
 	}
@@ -152,9 +145,25 @@ func judged(ctx context.Context, c report.Check, ask func(context.Context) (stri
 	return c
 }
 
+// configuration tells what is configured of the registry, and where.
+func (p *probe) configuration(context.Context) (string, error) {
+	configs, err := p.opts.Hosts.Read()
+	var wrong *registry.HostError
+	if errors.As(err, &wrong) {
+		return "", errNo{wrong.Source + ": " + wrong.Reason, wrong.Next}
+	}
+	if said := configs.Describe(p.ref.Host); said != "" {
+		return said + " (" + configs.File + ")", nil
+	}
+	if configs.Hosts == nil {
+		return "none: there is no " + configs.File, nil
+	}
+	return "nothing of it in " + configs.File, nil
+}
+
 // answers asks whether this is a registry, without any credential.
 func (p *probe) answers(ctx context.Context) (string, error) {
-	anonymous, err := newWire(p.ref, registry.Credential{}, p.opts.Transport, p.opts.UserAgent)
+	anonymous, err := newWire(p.ref, registry.Credential{}, p.client)
 	if err != nil {
 		return "", err
 	}
@@ -177,9 +186,7 @@ func (p *probe) answers(ctx context.Context) (string, error) {
 
 // explained is why no answer came, in the words of the client that would push.
 func (p *probe) explained(ctx context.Context, err error) error {
-	client := registry.New(registry.Options{Credentials: p.opts.Credentials, Attempts: 1, UserAgent: p.opts.UserAgent})
-	defer client.Close()
-	repo, clientErr := client.Repository(p.ref)
+	repo, clientErr := p.client.Repository(p.ref)
 	if clientErr == nil {
 		_, clientErr = repo.Resolve(ctx, probeTag)
 	}
@@ -196,7 +203,7 @@ func (p *probe) login(ctx context.Context) (string, error) {
 	if p.cred, err = p.opts.Credentials.Lookup(ctx, p.ref.Name()); err != nil {
 		return "", err
 	}
-	if p.wire, err = newWire(p.ref, p.cred, p.opts.Transport, p.opts.UserAgent); err != nil {
+	if p.wire, err = newWire(p.ref, p.cred, p.client); err != nil {
 		return "", err
 	}
 	a, err := p.send(ctx, request{scopes: p.scopes(), method: http.MethodGet})

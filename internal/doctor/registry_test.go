@@ -3,14 +3,19 @@ package doctor_test
 import (
 	"context"
 	"encoding/base64"
-	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/lighter-oci/lighter/internal/doctor"
@@ -40,7 +45,7 @@ func probe(t *testing.T, ctx context.Context, named string, credentials registry
 	if err != nil {
 		t.Fatal(err)
 	}
-	return doctor.Registry(ctx, named, ref, doctor.RegistryOptions{Credentials: credentials, UserAgent: "lighter-test"})
+	return doctor.Registry(ctx, named, ref, registry.Options{Credentials: credentials, UserAgent: "lighter-test"})
 }
 
 // said is a check as one line.
@@ -174,45 +179,98 @@ func TestNoRegistry(t *testing.T) {
 }
 
 // A registry that sends an upload on to plain HTTP on another machine is not
-// followed, and what it says of this machine neither.
+// followed, and what it says of this machine neither. It is called by a name, and
+// what leaves this process goes to a proxy, which stands for the network.
 func TestUploadsElsewhere(t *testing.T) {
 	s := registrytest.Start(t, registrytest.Options{})
+	target, err := url.Parse(s.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var to atomic.Value
+	front := httptest.NewTLSServer(&httputil.ReverseProxy{
+		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		ModifyResponse: func(resp *http.Response) error { resp.Header.Set("Location", to.Load().(string)); return nil },
+	})
+	t.Cleanup(front.Close)
+	t.Setenv("HTTPS_PROXY", tunnel(t, front.Listener.Addr().String()))
+	t.Setenv("HTTP_PROXY", tunnel(t, ""))
 	ref, err := doctor.ParseRegistry("registry.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for to, want := range map[string]string{
+	for label, want := range map[string]string{
 		"http://blobs.example/upload": "no: .*plain HTTP", "https://localhost:1/upload": "no: it wants the upload to go to where none can go", "": "no: it does not say where to upload to",
 	} {
-		r := doctor.Registry(t.Context(), "registry.example", ref, doctor.RegistryOptions{
-			Credentials: login(t, "registry.example", "ann", "right"), Transport: elsewhere{t, s.Addr, to},
+		to.Store(label)
+		r := doctor.Registry(t.Context(), "registry.example", ref, registry.Options{
+			Credentials: login(t, "registry.example", "ann", "right"), Hosts: hosts(t, "[registry.\"registry.example\"]\ninsecure = true"),
 		})
 		if got := said(r, "push zstd"); !regexp.MustCompile(want).MatchString(got) {
-			t.Errorf("%s: %q, want %q", to, got, want)
+			t.Errorf("%s: %q, want %q", label, got, want)
 		}
 	}
 }
 
-// elsewhere stands for the network: whatever is asked over TLS reaches the
-// registry on addr, which sends uploads to another place.
-type elsewhere struct {
-	t        *testing.T
-	addr, to string
+// hosts is a configuration of registries.
+func hosts(t *testing.T, content string) registry.Hosts {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "buildkit"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "buildkit", "buildkitd.toml"), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return registry.Hosts{Getenv: func(key string) string { return map[string]string{"XDG_CONFIG_HOME": dir}[key] }}
 }
 
-func (e elsewhere) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme == "http" {
-		e.t.Errorf("plain HTTP was sent: %s %s", req.Method, req.URL)
-		return nil, errors.New("no")
+// tunnel is a proxy whose connections all end at addr. Plain HTTP has no business
+// there.
+func tunnel(t *testing.T, addr string) string {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodConnect {
+			t.Errorf("plain HTTP was sent: %s %s", r.Method, r.URL)
+			return
+		}
+		out, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		in, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = in.Write([]byte("HTTP/1.1 200 OK\r\n\r\n"))
+		go func() { _, _ = io.Copy(out, in); _ = out.Close() }()
+		_, _ = io.Copy(in, out)
+		_ = in.Close()
+	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// What is configured of a registry is told, and holds for the probe.
+func TestConfigured(t *testing.T) {
+	s := registrytest.Start(t, registrytest.Options{TLS: true})
+	ref, err := doctor.ParseRegistry(s.Addr)
+	if err != nil {
+		t.Fatal(err)
 	}
-	out := req.Clone(req.Context())
-	out.URL.Scheme, out.URL.Host = "http", e.addr
-	resp, err := http.DefaultTransport.RoundTrip(out)
-	if err == nil {
-		resp.Request = req
-		resp.Header.Set("Location", e.to)
+	ask := func(hosts registry.Hosts) report.RegistryCheck {
+		return doctor.Registry(t.Context(), s.Addr, ref, registry.Options{Credentials: login(t, "", "", ""), Hosts: hosts})
 	}
-	return resp, err
+	r := ask(hosts(t, fmt.Sprintf("[registry.%q]\nca = [%q]\nmirrors = [\"mirror.example\"]", s.Addr, s.CAFile)))
+	expect(t, r, map[string]string{"configuration": "ok: mirrors mirror.example; http = false; ca " + s.CAFile + " (", "answers": "ok", "push zstd": "ok", "delete": "ok"})
+	if !r.OK() {
+		t.Errorf("%+v", r)
+	}
+	expect(t, ask(hosts(t, "")), map[string]string{"configuration": "ok: nothing of it in ", "answers": "no: its certificate is not trusted"})
+	expect(t, ask(hosts(t, "x")), map[string]string{"configuration": "no: ", "answers": "unknown: not asked"})
+	expect(t, ask(hosts(t, fmt.Sprintf("[registry.%q]\nca = [\"/gone\"]", s.Addr))), map[string]string{"configuration": "ok", "answers": "no: registry configuration: "})
+	expect(t, ask(registry.Hosts{Getenv: func(string) string { return "/nowhere" }}), map[string]string{"configuration": "ok: n"})
 }
 
 // Features that are missing one by one are told one by one, and what was pushed

@@ -24,11 +24,10 @@ import (
 // probe wants to see every answer as it is. Trying again, falling back and
 // mending are what package registry is for.
 type wire struct {
-	host      name.Registry
-	auth      authn.Authenticator
-	base      http.RoundTripper
-	userAgent string
-	clients   map[string]*http.Client // by scopes
+	host    name.Registry
+	auth    authn.Authenticator
+	way     http.RoundTripper       // to the registry, as package registry goes it
+	clients map[string]*http.Client // by scopes
 }
 
 // maxAnswer bounds what is read of an answer, in bytes.
@@ -38,12 +37,9 @@ const maxAnswer = 1 << 20
 // answer take seconds, for the few hundred bytes that are sent here.
 const requestTime = 30 * time.Second
 
-func newWire(ref image.Reference, cred registry.Credential, base http.RoundTripper, userAgent string) (*wire, error) {
-	var opts []name.Option
-	if ref.Loopback() {
-		opts = append(opts, name.Insecure)
-	}
-	host, err := name.NewRegistry(ref.Host, opts...)
+// newWire makes one by the way of client, which tries nothing again.
+func newWire(ref image.Reference, cred registry.Credential, client *registry.Client) (*wire, error) {
+	host, way, err := client.Registry(ref.Host)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +48,7 @@ func newWire(ref image.Reference, cred registry.Credential, base http.RoundTripp
 		account, password, token := cred.Reveal()
 		auth = authn.FromConfig(authn.AuthConfig{Username: account, Password: password, IdentityToken: token})
 	}
-	return &wire{host, auth, base, userAgent, map[string]*http.Client{}}, nil
+	return &wire{host, auth, way, map[string]*http.Client{}}, nil
 }
 
 // answer is a response that has been read.
@@ -87,10 +83,10 @@ func (w *wire) send(ctx context.Context, q request) (*answer, error) {
 func (w *wire) ping(ctx context.Context) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)
 	defer cancel()
-	client := &http.Client{Transport: transport.NewUserAgent(guard{w.base}, w.userAgent), CheckRedirect: onlyReads}
+	client := &http.Client{Transport: w.way, CheckRedirect: onlyReads}
 	at := "://" + w.host.RegistryStr() + "/v2/"
 	a, err := w.sendBy(ctx, client, request{method: http.MethodGet, path: "https" + at})
-	if err != nil && image.LoopbackHost(w.host.RegistryStr()) {
+	if err != nil && w.host.Scheme() == "http" {
 		plain, plainErr := w.sendBy(ctx, client, request{method: http.MethodGet, path: "http" + at})
 		if plainErr == nil && plain.status != http.StatusBadRequest { // which says "client sent HTTP to an HTTPS server"
 			return plain, nil
@@ -130,8 +126,7 @@ func (w *wire) client(ctx context.Context, scopes []string) (*http.Client, error
 	if c := w.clients[key]; c != nil {
 		return c, nil
 	}
-	base := transport.NewUserAgent(guard{w.base}, w.userAgent)
-	rt, err := transport.NewWithContext(ctx, w.host, w.auth, base, scopes)
+	rt, err := transport.NewWithContext(ctx, w.host, w.auth, w.way, scopes)
 	if err != nil {
 		return nil, err
 	}
@@ -146,18 +141,6 @@ func onlyReads(req *http.Request, via []*http.Request) error {
 		return http.ErrUseLastResponse
 	}
 	return nil
-}
-
-var errPlain = errors.New("it would be spoken to in plain HTTP, which is accepted on loopback only")
-
-// guard refuses plain HTTP that leaves this machine: credentials travel on it.
-type guard struct{ next http.RoundTripper }
-
-func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme == "http" && !image.LoopbackHost(req.URL.Host) {
-		return nil, errPlain
-	}
-	return g.next.RoundTrip(req)
 }
 
 // location is where an upload goes on. It may be elsewhere, but not in this

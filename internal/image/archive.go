@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 	"strings"
 
@@ -22,15 +21,11 @@ const maxEntries = 100_000
 // type=oci` and `skopeo copy … oci-archive:` write it. Blobs are read where they
 // lie; nothing is unpacked.
 func OpenArchive(file string) (*Layout, error) {
-	f, err := os.Open(file)
+	f, size, err := openSized(file)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return newArchive(file, f, info.Size(), f.Close)
+	return newArchive(file, f, size, f.Close)
 }
 
 // newArchive indexes the archive of size bytes in r and owns what release frees.

@@ -25,7 +25,8 @@ type CopyOptions struct {
 	// Chunked makes zstd layers zstd:chunked, of which podman and CRI-O fetch only
 	// the files that they lack.
 	Chunked bool
-	// Force makes layers of the right codec anew whose level nobody knows.
+	// Force makes layers of the right codec anew whose level nobody knows, and,
+	// without Chunked, those that are zstd:chunked.
 	Force bool
 	// Pool compresses; needed with Variants.
 	Pool *codec.Pool
@@ -144,14 +145,12 @@ func (c *copier) wanted(l *Layer, variant *codec.Compression) *codec.Compression
 		return variant
 	case l.Codec == codec.Uncompressed:
 		return nil
-	case l.Record != nil && (l.Record.Level != variant.Level || l.Record.Layout != c.layout(variant)):
-		return variant
-	case l.Record == nil && c.layout(variant) == codec.Chunked && !l.chunked():
-		return variant
-	case l.Record == nil && c.opts.Force:
-		return variant
+	case l.Record != nil && l.Record.Serves(*variant, c.layout(variant), c.opts.Force):
+		return nil
+	case l.Record == nil && !c.opts.Force && (l.chunked() || c.layout(variant) == codec.Even):
+		return nil
 	}
-	return nil
+	return variant
 }
 
 // same tells manifests that hold the same image, whatever its layers are
@@ -195,6 +194,17 @@ func (c *copier) layout(variant *codec.Compression) codec.Layout {
 
 // chunked tells whether clients can fetch parts of the layer, whoever made it.
 func (l *Layer) chunked() bool { return l.Descriptor.Annotations[chunkedPosition] != "" }
+
+// layout is how the layer's tar is cut into frames, where that is known.
+func (l *Layer) layout() codec.Layout {
+	switch {
+	case l.Record != nil:
+		return l.Record.Layout
+	case l.chunked():
+		return codec.Chunked
+	}
+	return codec.Even
+}
 
 // add notes a blob to bring over, once.
 func (c *copier) add(m *Manifest, l Layer, want *codec.Compression) {

@@ -236,44 +236,6 @@ func descriptors(t *testing.T, d *destination, root ocispec.Descriptor) []ocispe
 	return index.Manifests
 }
 
-// zstd:chunked layers are the same tars, and say where their table is. Asked for
-// again they stay; asked for plainly they become plain.
-func TestChunked(t *testing.T) {
-	f, d := imagetest.Sample(t), newDestination(t)
-	chunked := image.CopyOptions{Variants: []codec.Compression{zstd3}, Chunked: true, Pool: newPool(t)}
-	first := mustCopy(t, f, d, chunked)
-	tables := 0
-	for _, m := range d.read(t, "copy").Manifests {
-		for _, l := range m.Layers {
-			if l.Descriptor.Annotations["io.github.containers.zstd-chunked.manifest-position"] != "" {
-				tables++
-			}
-			if m.IsImage() && (l.Record == nil || l.Record.Layout != codec.Chunked) {
-				t.Errorf("%s layer %s: %+v", m.Platform, l.Descriptor.Digest, l.Record)
-			}
-		}
-	}
-	if tables != 7 { // one of the eight is an empty tar
-		t.Errorf("%d layers have a table of contents, want 7", tables)
-	}
-	again := newDestination(t)
-	second, err := image.Copy(t.Context(), d.open(t), "copy", again, []string{"copy"}, chunked)
-	if err != nil || second.Root.Digest != first.Root.Digest {
-		t.Fatalf("%s became %v, %v", first.Root.Digest, second, err)
-	}
-	plain := newDestination(t)
-	if _, err := image.Copy(t.Context(), d.open(t), "copy", plain, []string{"copy"}, image.CopyOptions{Variants: []codec.Compression{zstd3}, Pool: newPool(t)}); err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range plain.read(t, "copy").Manifests {
-		for _, l := range m.Layers {
-			if len(l.Descriptor.Annotations) > 0 || m.IsImage() && l.Record.Layout != codec.Even {
-				t.Errorf("%s layer %s: %+v, %v", m.Platform, l.Descriptor.Digest, l.Record, l.Descriptor.Annotations)
-			}
-		}
-	}
-}
-
 // A Docker image becomes an OCI image where zstd comes in, and stays one where
 // only gzip does. Fields that nobody knows survive.
 func TestConvertDocker(t *testing.T) {

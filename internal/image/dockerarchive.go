@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -37,15 +36,11 @@ const savedManifest = "manifest.json"
 
 // OpenDockerArchive opens such a file. Nothing is unpacked.
 func OpenDockerArchive(file string) (*DockerArchive, error) {
-	f, err := os.Open(file)
+	f, size, err := openSized(file)
 	if err != nil {
 		return nil, err
 	}
-	info, err := f.Stat()
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return ReadDockerArchive(file, f, info.Size(), f.Close)
+	return ReadDockerArchive(file, f, size, f.Close)
 }
 
 // ReadDockerArchive reads the archive of size bytes in r, which messages call

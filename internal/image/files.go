@@ -35,6 +35,19 @@ func publishFile(f *os.File, name string) error {
 	return syncDir(filepath.Dir(name))
 }
 
+// openSized opens a file for reading and tells its size in bytes.
+func openSized(name string) (*os.File, int64, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
+}
+
 // syncDir writes a directory's names to the disk.
 func syncDir(name string) error {
 	if runtime.GOOS == "windows" { // directories cannot be opened for that there

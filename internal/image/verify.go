@@ -3,6 +3,7 @@ package image
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -27,6 +28,9 @@ type VerifyOptions struct {
 	OldClients bool
 	// AnyLevel compares codecs only.
 	AnyLevel bool
+	// Chunked: zstd layers had to become zstd:chunked. Without it they may be, unless
+	// ForceBase.
+	Chunked bool
 }
 
 // Mismatch is one layer that is not as asked.
@@ -87,11 +91,19 @@ type verifier struct {
 	opts VerifyOptions
 }
 
-func (v verifier) wanted() string {
-	if v.opts.AnyLevel {
-		return string(v.want.Codec)
+func (v verifier) wanted() string { return Wanted(v.want, v.opts) }
+
+// Wanted is what layers had to become, as flags spell it: "zstd:3", "gzip",
+// "zstd:chunked:3".
+func Wanted(want codec.Compression, opts VerifyOptions) string {
+	name, level, hasLevel := strings.Cut(want.String(), ":")
+	if opts.Chunked {
+		name = TOCChunked
 	}
-	return v.want.String()
+	if opts.AnyLevel || !hasLevel {
+		return name
+	}
+	return name + ":" + level
 }
 
 // check answers what is wrong with one layer, and whether anything is.
@@ -112,6 +124,9 @@ func (v verifier) check(m *Manifest, l *Layer) (Mismatch, bool) {
 		if l.Claimed != l.Codec {
 			mm.Flag = flagForce
 		}
+	case v.opts.Chunked && l.layout() != codec.Chunked:
+		mm.Got = l.describe()
+		mm.Why, mm.Flag = "no parts of it can be fetched", flagForce
 	case v.opts.AnyLevel || v.want.Codec == codec.Uncompressed:
 		return mm, false
 	case l.Record == nil:
@@ -123,6 +138,9 @@ func (v verifier) check(m *Manifest, l *Layer) (Mismatch, bool) {
 	case l.Record.Level != v.want.Level:
 		mm.Got = l.Record.Compression.String()
 		mm.Why, mm.Flag = v.leftover(base)
+	case v.opts.ForceBase && !v.opts.Chunked && l.layout() == codec.Chunked:
+		mm.Got = l.describe()
+		mm.Why, mm.Flag = "it is "+TOCChunked, flagForce
 	default:
 		return mm, false
 	}

@@ -8,18 +8,14 @@ package registry
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"math"
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/net/http/httpproxy"
 
@@ -30,12 +26,12 @@ import (
 // what the system trusts.
 type Options struct {
 	Credentials Credentials
+	// Hosts says how single registries are spoken to, and what their mirrors are.
+	// Without a word there, loopback hosts may answer in plain HTTP.
+	Hosts Hosts
 	// Insecure lists hosts, as "host" or "host:port" in front of a repository,
-	// that may answer in plain HTTP or with a certificate nobody signed. Loopback
-	// hosts may answer in plain HTTP without being listed.
+	// that are spoken to as if http and insecure were all that is configured of them.
 	Insecure []string
-	// RootCAs are the authorities trusted; nil are the system's.
-	RootCAs *x509.CertPool
 	// Concurrency is how many requests one host gets at a time; 0 is 8. A body
 	// counts until it is closed. Uploads have as many places of their own, each
 	// held from Upload to Commit or Abort: whoever copies within one host, with
@@ -67,15 +63,14 @@ type Options struct {
 // Client speaks to any number of registries. It is safe for concurrent use;
 // a process wants one, so that connections and limits are shared.
 type Client struct {
-	opts                Options
-	verifying, trustful *http.Transport // trustful is for Options.Insecure
-	mu                  sync.Mutex
-	repositories        map[string]*Repository
-	limits              map[string]chan struct{}
+	opts         Options
+	configs      func() (HostConfigs, error) // reads once
+	verifying    *http.Transport             // to hosts of which nothing is configured
+	mu           sync.Mutex
+	ways         map[string]*way
+	repositories map[string]*Repository
+	limits       map[string]chan struct{}
 }
-
-// errPlain says that a registry would have to be spoken to without encryption.
-var errPlain = errors.New("it would be spoken to in plain HTTP")
 
 // New makes a client; it connects to nothing yet. Proxies come from the
 // environment as it is now.
@@ -106,7 +101,7 @@ func New(opts Options) *Client {
 	verifying := &http.Transport{
 		Proxy:               func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
 		DialContext:         (&net.Dialer{Timeout: 20 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:     &tls.Config{RootCAs: opts.RootCAs, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout: 20 * time.Second,
 		// A registry that is a cache of another one answers when it has fetched.
 		ResponseHeaderTimeout: 2 * time.Minute,
@@ -120,53 +115,58 @@ func New(opts Options) *Client {
 		// Blobs are what their digest says, not what a header says they unpack to.
 		DisableCompression: true,
 	}
-	trustful := verifying.Clone()
-	trustful.TLSClientConfig.InsecureSkipVerify = true
 	return &Client{
-		opts: opts, verifying: verifying, trustful: trustful,
-		repositories: map[string]*Repository{}, limits: map[string]chan struct{}{},
+		opts: opts, configs: sync.OnceValues(opts.Hosts.Read), verifying: verifying,
+		ways: map[string]*way{}, repositories: map[string]*Repository{}, limits: map[string]chan struct{}{},
 	}
 }
 
 // Close closes idle connections. The client can be used again.
 func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.verifying.CloseIdleConnections()
-	c.trustful.CloseIdleConnections()
+	for _, w := range c.ways {
+		w.over.CloseIdleConnections()
+	}
 	return nil
 }
 
-// Repository answers the repository that ref lies in, as a Source and Target
-// whose names are tags and digests. It connects to nothing yet.
+// Repository answers the repository that ref lies in, in its registry and never
+// a mirror, as a Source and Target whose names are tags and digests. It connects
+// to nothing yet.
 func (c *Client) Repository(ref image.Reference) (*Repository, error) {
 	ref.Tag, ref.Digest = "", ""
 	parsed, err := image.ParseReference(ref.String())
 	if err != nil {
 		return nil, err
 	}
-	var opts []name.Option
-	if c.plain(ref.Host) {
-		opts = append(opts, name.Insecure)
+	return c.repository(parsed, "")
+}
+
+// repository answers the one by the name of ref, which may be where a mirror of
+// another registry keeps what is asked for.
+func (c *Client) repository(ref image.Reference, mirrorOf string) (*Repository, error) {
+	attempts := c.opts.Attempts
+	if mirrorOf != "" {
+		attempts = min(attempts, mirrorAttempts)
 	}
-	host, err := name.NewRegistry(parsed.Host, opts...)
+	host, out, err := c.registry(ref.Host, attempts)
 	if err != nil {
-		return nil, fmt.Errorf("image reference %s: %w", ref.Name(), err)
+		return nil, err
 	}
+	ref.Tag, ref.Digest = "", ""
+	key := ref.Name() + " " + mirrorOf
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := c.repositories[parsed.Name()]
+	r := c.repositories[key]
 	if r == nil {
-		r = &Repository{client: c, ref: parsed, remote: host.Repo(parsed.Repository), connecting: make(chan struct{}, 1), connections: map[string]*http.Client{}}
-		c.repositories[parsed.Name()] = r
+		r = &Repository{client: c, ref: ref, mirrorOf: mirrorOf, attempts: attempts, remote: host.Repo(ref.Repository), out: out,
+			connecting: make(chan struct{}, 1), connections: map[string]*http.Client{}}
+		c.repositories[key] = r
 	}
 	return r, nil
 }
-
-// plain tells whether a host may be spoken to in plain HTTP.
-func (c *Client) plain(host string) bool {
-	return image.LoopbackHost(host) || c.insecure(host)
-}
-
-func (c *Client) insecure(host string) bool { return slices.Contains(c.opts.Insecure, host) }
 
 // acquire waits until the host may have one more request, and answers how to
 // give the place back.
@@ -186,28 +186,9 @@ func (c *Client) acquire(ctx context.Context, host string) (release func(), err 
 	}
 }
 
-// wire is a client's way out, for everything that it sends, to token servers
-// and after redirects too. go-containerregistry falls back to plain HTTP
-// for private addresses too; here that is refused before a byte is sent.
-type wire struct{ *Client }
-
-func (c wire) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme == "http" && !c.plain(req.URL.Host) {
-		if req.Body != nil {
-			_ = req.Body.Close()
-		}
-		return nil, errPlain
-	}
-	if c.insecure(req.URL.Host) {
-		return c.trustful.RoundTrip(req)
-	}
-	return c.verifying.RoundTrip(req)
-}
-
-// connect performs the handshake with a registry for what scopes say.
-func (c *Client) connect(ctx context.Context, host name.Registry, cred Credential, scopes []string) (*http.Client, error) {
-	base := transport.NewUserAgent(&retrying{next: wire{c}, attempts: c.opts.Attempts, backoff: c.opts.Backoff}, c.opts.UserAgent)
-	rt, err := transport.NewWithContext(ctx, host, cred.authenticator(), base, scopes)
+// connect performs the handshake with the registry for what scopes say.
+func (r *Repository) connect(ctx context.Context, cred Credential, scopes []string) (*http.Client, error) {
+	rt, err := transport.NewWithContext(ctx, r.remote.Registry, cred.authenticator(), r.out, scopes)
 	if err != nil {
 		return nil, err
 	}

@@ -48,6 +48,9 @@ func (e *CredentialError) Error() string {
 // Hint is the user's next step.
 func (e *CredentialError) Hint() string { return e.Next }
 
+// hub is Docker Hub in names of images.
+const hub = "docker.io"
+
 // hubKeys are the names of Docker Hub in configuration files, Docker's first.
 var hubKeys = []string{"https://index.docker.io/v1/", "docker.io", "index.docker.io", "registry-1.docker.io"}
 
@@ -62,18 +65,14 @@ type place struct {
 func (c Credentials) Lookup(ctx context.Context, name string) (Credential, error) {
 	host, path, _ := strings.Cut(name, "/")
 	if slices.Contains(hubKeys, host) {
-		host = "docker.io"
+		host = hub
 	}
 	for _, p := range c.places() {
 		data, err := p.read()
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		} else if err != nil {
-			var path *fs.PathError
-			if errors.As(err, &path) { // the name is in front already
-				err = path.Err
-			}
-			return Credential{}, &CredentialError{p.name, oneLine(err.Error()), "make the file readable"}
+			return Credential{}, &CredentialError{p.name, oneLine(pathless(err).Error()), "make the file readable"}
 		}
 		file, err := parseConfig(p.name, data)
 		if err != nil {
@@ -107,19 +106,6 @@ func (c Credentials) places() []place {
 	if getenv == nil {
 		getenv = os.Getenv
 	}
-	inHome := func(variable, underHome string) string {
-		if dir := getenv(variable); dir != "" {
-			return dir
-		}
-		home := getenv("HOME")
-		if home == "" {
-			home, _ = os.UserHomeDir()
-		}
-		if home == "" {
-			return ""
-		}
-		return filepath.Join(home, underHome)
-	}
 	var all []place
 	file := func(dir, name string) {
 		if dir != "" {
@@ -130,7 +116,7 @@ func (c Credentials) places() []place {
 	if value := getenv("DOCKER_AUTH_CONFIG"); value != "" {
 		all = append(all, place{"$DOCKER_AUTH_CONFIG", func() ([]byte, error) { return []byte(value), nil }})
 	}
-	file(inHome("DOCKER_CONFIG", ".docker"), config.ConfigFileName)
+	file(inHome(getenv, "DOCKER_CONFIG", ".docker"), config.ConfigFileName)
 	if path := getenv("REGISTRY_AUTH_FILE"); path != "" {
 		file(filepath.Dir(path), filepath.Base(path))
 		return all
@@ -138,8 +124,36 @@ func (c Credentials) places() []place {
 	if dir := getenv("XDG_RUNTIME_DIR"); dir != "" {
 		file(dir, "containers/auth.json")
 	}
-	file(inHome("XDG_CONFIG_HOME", ".config"), "containers/auth.json")
+	file(inHome(getenv, "XDG_CONFIG_HOME", ".config"), "containers/auth.json")
 	return all
+}
+
+// inHome is the directory that a variable names, else the one under the user's
+// home; "" where there is no home. A nil getenv is os.Getenv.
+func inHome(getenv func(string) string, variable, underHome string) string {
+	if getenv == nil {
+		getenv = os.Getenv
+	}
+	if dir := getenv(variable); dir != "" {
+		return dir
+	}
+	home := getenv("HOME")
+	if home == "" {
+		home, _ = os.UserHomeDir()
+	}
+	if home == "" {
+		return ""
+	}
+	return filepath.Join(home, underHome)
+}
+
+// pathless is an error without the file's name, which is in front already.
+func pathless(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // parseConfig reads a configuration; errors are FILE:LINE: what is wrong.
@@ -168,7 +182,7 @@ func parseConfig(name string, data []byte) (*configfile.ConfigFile, error) {
 // helper of the host, the store of all, the file itself.
 func find(ctx context.Context, file *configfile.ConfigFile, name, host, path string) (types.AuthConfig, string, error) {
 	keys := []string{host}
-	if host == "docker.io" {
+	if host == hub {
 		keys = hubKeys
 	}
 	helper := file.CredentialsStore
@@ -188,7 +202,7 @@ func find(ctx context.Context, file *configfile.ConfigFile, name, host, path str
 			return auth, "", &CredentialError{name, oneLine(err.Error()), "install or repair the helper, or take it out of the file"}
 		}
 		if auth != (types.AuthConfig{}) {
-			return auth, fmt.Sprintf("%s%s (%s)", helperPrefix, helper, name), nil
+			return auth, helperSource(helper, name), nil
 		}
 	}
 	return inFile(file, host, path), name, nil
@@ -198,7 +212,7 @@ func find(ctx context.Context, file *configfile.ConfigFile, name, host, path str
 // describes it, and entries that are written as URLs.
 func inFile(file *configfile.ConfigFile, host, path string) types.AuthConfig {
 	hosts := []string{host, "https://" + host, "https://" + host + "/", "https://" + host + "/v1/", "https://" + host + "/v2/", "http://" + host}
-	if host == "docker.io" {
+	if host == hub {
 		hosts = hubKeys
 	}
 	for ; path != ""; path = path[:max(0, strings.LastIndexByte(path, '/'))] {

@@ -26,14 +26,16 @@ func newHome(t testing.TB) *home {
 	return &home{t.TempDir(), map[string]string{}}
 }
 
-func (h *home) credentials() registry.Credentials {
-	return registry.Credentials{Getenv: func(name string) string {
-		if name == "HOME" {
-			return h.dir
-		}
-		return h.env[name]
-	}}
+func (h *home) getenv(name string) string {
+	if name == "HOME" {
+		return h.dir
+	}
+	return h.env[name]
 }
+
+func (h *home) credentials() registry.Credentials { return registry.Credentials{Getenv: h.getenv} }
+
+func (h *home) hosts() registry.Hosts { return registry.Hosts{Getenv: h.getenv} }
 
 func (h *home) write(t testing.TB, name, content string) string {
 	t.Helper()

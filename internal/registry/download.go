@@ -24,13 +24,45 @@ const maxSkip = 16 << 20
 // Otherwise one that breaks after each byte would be tried forever.
 const progress = 64 << 10
 
+// fetch reads a blob whole, from the first of from that has it.
+func fetch(ctx context.Context, from []*Repository, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	if err := image.CheckDescriptor(desc); err != nil {
+		return nil, err
+	}
+	d, err := newDownload(ctx, from, desc, 0, desc.Size)
+	if err != nil {
+		return nil, err
+	}
+	rc, err := image.Verified(d, desc)
+	if err != nil || len(from) == 1 {
+		return rc, err
+	}
+	return &suspect{rc, d}, nil
+}
+
+// fetchRange reads a part of a blob.
+func fetchRange(ctx context.Context, from []*Repository, desc ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
+	start, end, err := image.Span(desc, offset, length)
+	if err != nil {
+		return nil, err
+	}
+	if start == end {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		return http.NoBody, nil
+	}
+	return newDownload(ctx, from, desc, start, end)
+}
+
 // download reads the bytes from next to end of a blob and, when the connection
 // breaks or brings nothing, goes on where it was. It is for one goroutine.
 type download struct {
 	ctx       context.Context
-	repo      *Repository
+	from      []*Repository // the first is read from; what comes before the last is a mirror
+	missed    misses        // of those that were before it
+	lent      *Repository   // mirror that gave bytes
 	desc      ocispec.Descriptor
-	what      string // the blob, for messages
 	next, end int64
 	started   bool // bytes were given out: skipping up to next is a repair
 
@@ -43,19 +75,47 @@ type download struct {
 	err     error
 }
 
-// download asks for the bytes from start to end. The first response is awaited,
-// so that what is missing is an error here.
-func (r *Repository) download(ctx context.Context, desc ocispec.Descriptor, start, end int64) (io.ReadCloser, error) {
-	d := &download{ctx: ctx, repo: r, desc: desc, what: r.ref.Name() + "@" + desc.Digest.String(), next: start, end: end, mark: start}
+// newDownload asks for the bytes from start to end. The first response is
+// awaited, so that what is missing is an error here.
+func newDownload(ctx context.Context, from []*Repository, desc ocispec.Descriptor, start, end int64) (*download, error) {
+	d := &download{ctx: ctx, from: from, desc: desc, next: start, end: end, mark: start}
 	if err := d.open(); err != nil {
 		d.drop()
-		return nil, err
+		return nil, d.missed.with(err)
 	}
 	return d, nil
 }
 
-// open sends a request for what is left. After an error there may be a body.
+// what is the blob, for messages.
+func (d *download) what() string { return d.from[0].ref.Name() + "@" + d.desc.Digest.String() }
+
+// idle is how long a body may bring nothing.
+func (d *download) idle() time.Duration { return d.from[0].client.opts.Idle }
+
+// open sends a request for what is left, to the next one where a mirror fails.
+// After an error there may be a body.
 func (d *download) open() error {
+	for {
+		err := d.ask()
+		if err == nil || !d.leave(err) {
+			return err
+		}
+	}
+}
+
+// leave goes on to the next repository, if there is one.
+func (d *download) leave(err error) bool {
+	if len(d.from) == 1 || d.ctx.Err() != nil {
+		return false
+	}
+	d.drop()
+	d.missed.add(d.from[0], d.from[0].explain(d.what(), err))
+	d.from, d.fails = d.from[1:], 0
+	return true
+}
+
+// ask sends a request for what is left.
+func (d *download) ask() error {
 	path, header := "/blobs/", http.Header{}
 	if image.IsManifest(d.desc.MediaType) || image.IsIndex(d.desc.MediaType) {
 		path = "/manifests/"
@@ -66,14 +126,14 @@ func (d *download) open() error {
 		header.Set("Range", fmt.Sprintf("bytes=%d-%d", d.next, d.end-1))
 	}
 	ctx, stop := context.WithCancel(d.ctx)
-	resp, err := d.repo.get(ctx, d.what, path+d.desc.Digest.String(), header) //nolint:bodyclose // drop closes it
+	resp, err := d.from[0].get(ctx, d.what(), path+d.desc.Digest.String(), header) //nolint:bodyclose // drop closes it
 	if err != nil {
 		stop()
 		return err
 	}
 	d.body, d.stop, d.stalled = resp.Body, stop, &atomic.Bool{}
 	stalled := d.stalled
-	d.timer = time.AfterFunc(d.repo.client.opts.Idle, func() { stalled.Store(true); stop() })
+	d.timer = time.AfterFunc(d.idle(), func() { stalled.Store(true); stop() })
 	return d.check(resp, ranged)
 }
 
@@ -82,27 +142,27 @@ func (d *download) check(resp *http.Response, ranged bool) error {
 	size := resp.ContentLength // -1 where the registry does not say
 	switch {
 	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable:
-		return fmt.Errorf("%s: %w: it has no byte %d", d.what, image.ErrCorrupt, d.next)
+		return fmt.Errorf("%s: %w: it has no byte %d", d.what(), image.ErrCorrupt, d.next)
 	case resp.StatusCode == http.StatusPartialContent && ranged:
 		start, total, err := contentRange(resp.Header.Get("Content-Range"))
 		if err != nil || start != d.next {
-			return fmt.Errorf("%s: %w: %.100q", d.what, errBadRange, resp.Header.Get("Content-Range"))
+			return fmt.Errorf("%s: %w: %.100q", d.what(), errBadRange, resp.Header.Get("Content-Range"))
 		}
 		size = total
 	case resp.StatusCode != http.StatusOK:
-		return fmt.Errorf("%s: status %s instead of a blob", d.what, resp.Status)
+		return fmt.Errorf("%s: status %s instead of a blob", d.what(), resp.Status)
 	}
 	if size >= 0 && size != d.desc.Size {
-		return fmt.Errorf("%s: %w: the registry has %d bytes, the descriptor says %d", d.what, image.ErrCorrupt, size, d.desc.Size)
+		return fmt.Errorf("%s: %w: the registry has %d bytes, the descriptor says %d", d.what(), image.ErrCorrupt, size, d.desc.Size)
 	}
 	if resp.StatusCode == http.StatusPartialContent || d.next == 0 {
 		return nil
 	}
 	if !d.started && d.next > maxSkip {
-		return fmt.Errorf("%s: %w: the registry ignores ranges", d.what, image.ErrNoRange)
+		return fmt.Errorf("%s: %w: the registry ignores ranges", d.what(), image.ErrNoRange)
 	}
 	for left := d.next; left > 0; {
-		d.timer.Reset(d.repo.client.opts.Idle)
+		d.timer.Reset(d.idle())
 		n, err := io.CopyN(io.Discard, d.body, min(left, 1<<20))
 		if left -= n; err != nil {
 			return err
@@ -142,12 +202,15 @@ func (d *download) Read(p []byte) (int, error) {
 				continue
 			}
 		}
-		d.timer.Reset(d.repo.client.opts.Idle)
+		d.timer.Reset(d.idle())
 		n, err := d.body.Read(p[:min(int64(len(p)), d.end-d.next)])
 		d.timer.Stop()
 		if n > 0 {
 			d.next += int64(n)
 			d.started = true
+			if len(d.from) > 1 {
+				d.lent = d.from[0]
+			}
 			if d.next-d.mark >= progress {
 				d.mark, d.fails = d.next, 0
 			}
@@ -165,23 +228,24 @@ func (d *download) Read(p []byte) (int, error) {
 
 // failed decides whether the download goes on after an error, and waits.
 func (d *download) failed(err error) {
-	stalled := d.stalled != nil && d.stalled.Load()
+	if d.stalled != nil && d.stalled.Load() {
+		err = errStalled
+	}
+	if d.leave(err) {
+		return
+	}
 	d.drop()
 	d.fails++
+	repo := d.from[0]
 	switch {
 	case d.ctx.Err() != nil:
 		d.err = d.ctx.Err()
 	case errors.Is(err, errBadRange):
 		d.err = err
-	case !stalled && !again(err):
-		d.err = d.repo.explain(d.what, err)
-	case d.fails >= d.repo.client.opts.Attempts:
-		if stalled {
-			err = errStalled
-		}
-		d.err = d.repo.explain(d.what, err)
+	case !errors.Is(err, errStalled) && !again(err), d.fails >= repo.attempts:
+		d.err = d.missed.with(repo.explain(d.what(), err))
 	default:
-		d.err = sleep(d.ctx, backoff(d.repo.client.opts.Backoff, d.fails))
+		d.err = sleep(d.ctx, backoff(repo.client.opts.Backoff, d.fails))
 	}
 }
 

@@ -40,11 +40,22 @@ func (e *Error) Unwrap() []error { return e.causes }
 
 // explain makes an Error of whatever a request failed with. URLs, which may
 // carry signatures, are left out of it.
-func explain(host, what string, cred Credential, attempts int, err error) error {
-	var done *Error
-	var credential *CredentialError
-	if errors.As(err, &done) || errors.As(err, &credential) || errors.Is(err, image.ErrCorrupt) || errors.Is(err, image.ErrNoRange) {
+func (r *Repository) explain(what string, err error) error {
+	var (
+		done       *Error
+		credential *CredentialError
+		config     *HostError
+	)
+	switch {
+	case errors.As(err, &config):
+		return config // without the URL in front
+	case errors.As(err, &done), errors.As(err, &credential), errors.Is(err, image.ErrCorrupt), errors.Is(err, image.ErrNoRange):
 		return err
+	}
+	host, attempts := r.ref.Host, r.attempts
+	var cred Credential
+	if c := r.cred.Load(); c != nil {
+		cred = *c
 	}
 	e := &Error{Host: host, What: what, causes: []error{err}}
 	if errors.Is(err, io.EOF) { // nobody may take a broken connection for an end
@@ -54,12 +65,13 @@ func explain(host, what string, cred Credential, attempts int, err error) error 
 		answer *transport.Error
 		dns    *net.DNSError
 		proxy  *net.OpError
+		plain  errPlain
 	)
 	untrusted := certificateError(err)
 	switch {
 	case untrusted != nil:
 		e.Reason = "its certificate is not trusted: " + oneLine(untrusted.Error())
-		e.Next = fmt.Sprintf("add the authority to this machine's certificates, or list %s as an insecure registry", host)
+		e.Next = "add its authority to this machine's certificates, or " + r.client.configure(host, `ca = ["FILE"]`)
 	case errors.As(err, &answer):
 		e.answered(cred, attempts, answer)
 	case errors.As(err, &proxy) && proxy.Op == "proxyconnect":
@@ -82,14 +94,28 @@ func explain(host, what string, cred Credential, attempts int, err error) error 
 		e.Next = "try again; a proxy or load balancer in front of the registry may cut connections"
 	case errors.Is(err, http.ErrSchemeMismatch):
 		e.Reason = "it answers in plain HTTP, which is accepted on loopback only"
-		e.Next = fmt.Sprintf("list %s as an insecure registry if the network is trusted", host)
-	case errors.Is(err, errPlain):
-		e.Reason = "it, or where it redirects to, would be spoken to in plain HTTP, which is accepted on loopback only"
-		e.Next = "list the host as an insecure registry if the network is trusted"
+		e.Next = "if the network is trusted, " + r.client.configure(host, "http = true")
+	case errors.As(err, &plain) && plain.host != host:
+		e.Reason = fmt.Sprintf("it leads to %s, which would be spoken to in plain HTTP: that is accepted on loopback only", plain.host)
+		e.Next = "if the network is trusted, " + r.client.configure(plain.host, "http = true")
+	case errors.As(err, &plain):
+		e.Reason = "it would be spoken to in plain HTTP, which is accepted on loopback only"
+		e.Next = "if the network is trusted, " + r.client.configure(host, "http = true")
 	default:
 		e.Reason = firstCause(err)
 	}
 	return e
+}
+
+// configure is the step that changes how a host is spoken to.
+func (c *Client) configure(host, line string) string {
+	return fmt.Sprintf("put %s below [registry.%q] into %s", line, host, c.file())
+}
+
+// file is the configuration of hosts, for messages.
+func (c *Client) file() string {
+	configs, _ := c.configs() // after an error there are no repositories to speak of
+	return configs.File
 }
 
 // answered explains a response. What the registry says is quoted in one line.

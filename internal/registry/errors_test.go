@@ -2,13 +2,12 @@ package registry_test
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -144,17 +143,23 @@ func TestTokens(t *testing.T) {
 func TestTLS(t *testing.T) {
 	s := registrytest.Start(t, registrytest.Options{TLS: true})
 	ref := s.Ref("app:1")
-	expect(t, resolve(t, registry.Options{}, ref), "certificate is not trusted", "list "+s.Addr+" as an insecure registry")
-	pool := x509.NewCertPool()
-	pem, err := os.ReadFile(s.CAFile)
-	if err != nil || !pool.AppendCertsFromPEM(pem) {
-		t.Fatalf("%s: %v", s.CAFile, err)
-	}
-	for label, opts := range map[string]registry.Options{"known authority": {RootCAs: pool}, "insecure": {Insecure: []string{s.Addr}}} {
-		if err := resolve(t, opts, ref); !errors.Is(err, image.ErrNotFound) {
-			t.Errorf("%s: %v, want the image not found", label, err)
+	h := newHome(t)
+	section := fmt.Sprintf("[registry.%q]\n", s.Addr)
+	config := h.write(t, ".config/buildkit/buildkitd.toml", section)
+	expect(t, resolve(t, registry.Options{Hosts: h.hosts()}, ref), "certificate is not trusted", `put ca = ["FILE"] below [registry."`+s.Addr+`"] into `+config)
+	expect(t, resolve(t, registry.Options{}, ref), "certificate is not trusted", "buildkitd.toml")
+	for _, line := range []string{fmt.Sprintf("ca = [%q]", s.CAFile), "insecure = true", "insecure = true\nhttp = true"} {
+		h.write(t, ".config/buildkit/buildkitd.toml", section+line)
+		if err := resolve(t, registry.Options{Hosts: h.hosts()}, ref); !errors.Is(err, image.ErrNotFound) {
+			t.Errorf("%s: %v, want the image not found", line, err)
 		}
 	}
+	if err := resolve(t, registry.Options{Insecure: []string{s.Addr}}, ref); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("insecure: %v, want the image not found", err)
+	}
+	// TLS is not given up for plain HTTP, and where it is, it is not tried.
+	h.write(t, ".config/buildkit/buildkitd.toml", section+"http = true")
+	expect(t, resolve(t, registry.Options{Hosts: h.hosts()}, ref), "status 400", "")
 }
 
 // forward is a forward proxy whose every connection ends at one address,
@@ -206,9 +211,13 @@ func TestPlainHTTP(t *testing.T) {
 	t.Setenv("HTTP_PROXY", proxy)
 	for _, host := range []string{"registry.example:5000", "10.1.2.3:5000", "192.168.1.1"} {
 		ref := host + "/app:sample"
-		expect(t, resolve(t, registry.Options{}, ref), "plain HTTP", "list "+host)
-		if err := resolve(t, registry.Options{Insecure: []string{host}}, ref); err != nil {
-			t.Errorf("listed: %v", err)
+		expect(t, resolve(t, registry.Options{}, ref), "plain HTTP", fmt.Sprintf("put http = true below [registry.%q] into ", host))
+		h := newHome(t)
+		h.write(t, ".config/buildkit/buildkitd.toml", fmt.Sprintf("[registry.%q]\nhttp = true", host))
+		for label, opts := range map[string]registry.Options{"option": {Insecure: []string{host}}, "file": {Hosts: h.hosts()}} {
+			if err := resolve(t, opts, ref); err != nil {
+				t.Errorf("%s: %v", label, err)
+			}
 		}
 	}
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
@@ -223,7 +232,7 @@ func TestRedirectToPlainHTTP(t *testing.T) {
 	}))
 	r, _ := repository(t, client(t, registry.Options{}), b.ref)
 	_, err := fetch(t.Context(), r, b.big)
-	expect(t, err, "plain HTTP", "insecure")
+	expect(t, err, "it leads to blobs.example, which would be spoken to in plain HTTP", `put http = true below [registry."blobs.example"]`)
 	if strings.Contains(err.Error(), "pa55word") {
 		t.Errorf("the signature of a URL is shown: %v", err)
 	}

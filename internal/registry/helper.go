@@ -16,6 +16,15 @@ import (
 
 const helperPrefix = "docker-credential-"
 
+// tokenAccount is the helpers' account of an identity token, in their protocol.
+const tokenAccount = "<token>"
+
+// helperSource is where a credential comes from that the helper of a
+// configuration gives.
+func helperSource(helper, config string) string {
+	return fmt.Sprintf("%s%s (%s)", helperPrefix, helper, config)
+}
+
 // helperTime is how long a helper is waited for: one may ask a person to unlock
 // a key ring.
 const helperTime = 2 * time.Minute
@@ -43,7 +52,7 @@ func askHelper(ctx context.Context, name, key string) (types.AuthConfig, error) 
 	case err != nil:
 		return types.AuthConfig{}, fmt.Errorf("credential helper %s failed for %s: %s", run.name, key, run.reason())
 	}
-	if creds.Username == "<token>" { // the helpers' protocol for identity tokens
+	if creds.Username == tokenAccount {
 		return types.AuthConfig{IdentityToken: creds.Secret}, nil
 	}
 	return types.AuthConfig{Username: creds.Username, Password: creds.Secret}, nil

@@ -26,9 +26,13 @@ var acceptManifests = strings.Join([]string{
 // Repository is one repository of a registry. It implements image.Source and
 // image.Target.
 type Repository struct {
-	client *Client
-	ref    image.Reference // host and repository only
-	remote name.Repository
+	client   *Client
+	ref      image.Reference // host and repository only
+	mirrorOf string          // host that it is asked instead of, "" for none
+	attempts int
+	remote   name.Repository
+	out      http.RoundTripper // without a credential
+	down     atomic.Bool       // a mirror that is not asked any more
 
 	connecting  chan struct{}              // held while the fields below are used
 	connections map[string]*http.Client    // by the scopes that they have asked for
@@ -37,6 +41,15 @@ type Repository struct {
 
 // Resolve implements image.Source for tags and digests; Data holds the content.
 func (r *Repository) Resolve(ctx context.Context, ref string) (ocispec.Descriptor, error) {
+	named, err := r.names(ref)
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	return r.resolve(ctx, named)
+}
+
+// names is the whole name of a tag or digest.
+func (r *Repository) names(ref string) (image.Reference, error) {
 	named := r.ref
 	if d, err := digest.Parse(ref); err == nil {
 		named.Digest = d
@@ -44,14 +57,18 @@ func (r *Repository) Resolve(ctx context.Context, ref string) (ocispec.Descripto
 		named.Tag = ref
 	}
 	if parsed, err := image.ParseReference(named.String()); err != nil || parsed != named {
-		return ocispec.Descriptor{}, fmt.Errorf("%s: %.200q is neither a tag nor a digest", r.ref.Name(), ref)
+		return named, fmt.Errorf("%s: %.200q is neither a tag nor a digest", r.ref.Name(), ref)
 	}
+	return named, nil
+}
+
+func (r *Repository) resolve(ctx context.Context, named image.Reference) (ocispec.Descriptor, error) {
 	for attempt := 1; ; attempt++ {
 		desc, err := r.getManifest(ctx, named)
 		if err == nil || ctx.Err() != nil {
 			return desc, err
 		}
-		if attempt == r.client.opts.Attempts || !again(err) {
+		if attempt == r.attempts || !again(err) {
 			return ocispec.Descriptor{}, r.explain(named.String(), err)
 		}
 		if err := sleep(ctx, backoff(r.client.opts.Backoff, attempt)); err != nil {
@@ -105,30 +122,13 @@ func (r *Repository) getManifest(ctx context.Context, ref image.Reference) (ocis
 
 // Fetch implements image.Source. A download that breaks goes on where it broke.
 func (r *Repository) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	if err := image.CheckDescriptor(desc); err != nil {
-		return nil, err
-	}
-	d, err := r.download(ctx, desc, 0, desc.Size)
-	if err != nil {
-		return nil, err
-	}
-	return image.Verified(d, desc)
+	return fetch(ctx, []*Repository{r}, desc)
 }
 
 // FetchRange implements image.Source. From a registry that ignores ranges it
 // reads from the start where that is cheap, else the error is ErrNoRange.
 func (r *Repository) FetchRange(ctx context.Context, desc ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
-	start, end, err := image.Span(desc, offset, length)
-	if err != nil {
-		return nil, err
-	}
-	if start == end {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		return http.NoBody, nil
-	}
-	return r.download(ctx, desc, start, end)
+	return fetchRange(ctx, []*Repository{r}, desc, offset, length)
 }
 
 // get sends a GET for a path below the repository and answers what is no
@@ -150,14 +150,6 @@ func (r *Repository) get(ctx context.Context, what, path string, header http.Hea
 		return nil, ctx.Err()
 	}
 	return nil, r.explain(what, err)
-}
-
-func (r *Repository) explain(what string, err error) error {
-	var cred Credential
-	if c := r.cred.Load(); c != nil {
-		cred = *c
-	}
-	return explain(r.ref.Host, what, cred, r.client.opts.Attempts, err)
 }
 
 // placed is a body that gives its place in a limit back when it is closed.

@@ -18,14 +18,18 @@ func TestRepositoryIsASource(t *testing.T) {
 	imagetest.TestSource(t, func(t *testing.T, f *imagetest.Fixture) imagetest.Opened {
 		s := registrytest.Start(t, registrytest.Options{})
 		r, ref := repository(t, client(t, registry.Options{}), s.Push(t, "team/app", f))
-		return imagetest.Opened{Source: r, Ref: ref, Damage: func(t testing.TB, d digest.Digest) {
-			content := append([]byte(nil), f.Blob(d)...)
-			content[len(content)/2] ^= 1
-			if err := os.WriteFile(s.BlobFile(d), content, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}}
+		return imagetest.Opened{Source: r, Ref: ref, Damage: func(t testing.TB, d digest.Digest) { damage(t, s, f, d) }}
 	})
+}
+
+// damage flips a bit of what a registry has stored.
+func damage(t testing.TB, s *registrytest.Server, f *imagetest.Fixture, d digest.Digest) {
+	t.Helper()
+	content := append([]byte(nil), f.Blob(d)...)
+	content[len(content)/2] ^= 1
+	if err := os.WriteFile(s.BlobFile(d), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A registry that sends a manifest as plain text has sent a manifest.

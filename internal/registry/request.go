@@ -47,7 +47,7 @@ func (r *Repository) delete() []string { return []string{r.remote.Scope("pull,pu
 // url is that of a path below the repository. Where a registry was found to
 // speak plain HTTP, the scheme is changed on the way.
 func (r *Repository) url(path string) string {
-	return "https://" + r.remote.RegistryStr() + "/v2/" + r.ref.Repository + path
+	return "https://" + r.remote.RegistryStr() + "/v2/" + r.ref.Repository + path + r.namespace()
 }
 
 // do sends a request and answers a response whose status is one of want. An
@@ -128,12 +128,12 @@ func (r *Repository) connected(ctx context.Context, what string, scopes []string
 		return nil, err
 	}
 	r.cred.Store(&cred)
-	hc, err := r.client.connect(ctx, r.remote.Registry, cred, scopes)
+	hc, err := r.connect(ctx, cred, scopes)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		return nil, explain(r.ref.Host, what, cred, r.client.opts.Attempts, err)
+		return nil, r.explain(what, err)
 	}
 	r.connections[key] = hc
 	return hc, nil

@@ -65,8 +65,12 @@ func (u *upload) pause(cause error) error {
 // hopeless tells errors that another attempt does not change. In the middle of
 // an upload a refused connection is a registry that starts anew.
 func hopeless(err error) bool {
-	var explained *Error
-	if errors.As(err, &explained) || errors.Is(err, image.ErrCorrupt) || errors.Is(err, errPlain) || certificateError(err) != nil {
+	var (
+		explained *Error
+		plain     errPlain
+		config    *HostError
+	)
+	if errors.As(err, &explained) || errors.As(err, &plain) || errors.As(err, &config) || errors.Is(err, image.ErrCorrupt) || certificateError(err) != nil {
 		return true
 	}
 	status := refused(err)

@@ -36,6 +36,9 @@ func ParseLevels(s string) ([]codec.Compression, error) {
 			name = string(last) + ":" + item
 		}
 		c, err := codec.Parse(name)
+		if err == nil {
+			err = c.Validate()
+		}
 		if err != nil && asked {
 			return nil, err
 		}

@@ -93,7 +93,7 @@ func (t *blobType) NeedsConversion(ctx context.Context, cs content.Store, desc o
 	if t.want.Codec == codec.Uncompressed {
 		return false, nil
 	}
-	return blob.record == nil || blob.record.Compression != t.want, nil
+	return !t.serves(blob), nil
 }
 
 // asWanted tells whether a blob is what this export wants, times included.
@@ -101,7 +101,13 @@ func (t *blobType) asWanted(blob blobHead) bool {
 	if !sameEpoch(blob, t.epoch) || blob.codec != t.want.Codec {
 		return false
 	}
-	return t.want.Codec == codec.Uncompressed || (blob.record != nil && blob.record.Compression == t.want)
+	return t.want.Codec == codec.Uncompressed || t.serves(blob)
+}
+
+// serves compares levels. A layer that came as zstd:chunked, with a cache or a
+// base image, is zstd of its level, and made plain only by force.
+func (t *blobType) serves(blob blobHead) bool {
+	return blob.record.Serves(t.want, codec.Even, t.force)
 }
 
 func (t *blobType) isBase(desc ocispecs.Descriptor) bool {

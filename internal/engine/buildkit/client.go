@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,6 +32,9 @@ import (
 type Options struct {
 	// Credentials answers for a registry host; nil means anonymous everywhere.
 	Credentials Credentials
+	// Transport is the way to a registry's token server; nil is BuildKit's own,
+	// which knows nothing of the user's authorities.
+	Transport func(host string) (http.RoundTripper, error)
 	// Progress receives BuildKit's live view; nil shows none.
 	Progress io.Writer
 	// Embedded says that the engine is lighter's own, on this machine.

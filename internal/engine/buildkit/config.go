@@ -1,6 +1,10 @@
 package buildkit
 
-import "time"
+import (
+	"time"
+
+	"github.com/moby/buildkit/util/resolver/config"
+)
 
 // Config is how an embedded engine runs. The zero value of every field but
 // State works.
@@ -11,7 +15,10 @@ type Config struct {
 	// RegistryTimeout is how long a registry may be silent in the middle of a
 	// request; 0 is five minutes.
 	RegistryTimeout time.Duration
-	LogLevel        string // "debug", "info", …; "" is warnings
+	// Registries answers what is configured of them, by host; it is asked before
+	// each build. Nil is nothing.
+	Registries func() (map[string]config.RegistryConfig, error)
+	LogLevel   string // "debug", "info", …; "" is warnings
 }
 
 // Version is that of the BuildKit inside; a test holds it against go.mod.

@@ -103,6 +103,11 @@ var explanations = []explanation{
 	{match: regexp.MustCompile(`(?:Internal: )?.*string field contains invalid UTF-8`),
 		what: func([]string) string { return "a file name or the Dockerfile has bytes that are no UTF-8" },
 		next: "find such names with: LC_ALL=C find . | grep -axv '.*' (in a UTF-8 locale), and rename them or keep them back with .dockerignore"},
+	{match: regexp.MustCompile(`unexpected commit digest \S+, expected (sha256:[0-9a-f]{64})`),
+		what: func(m []string) string {
+			return "what the registry, or a mirror of it, gives as " + m[1] + " is something else"
+		},
+		next: "try again; a mirror that does it again has to go from buildkitd.toml"},
 	{match: regexp.MustCompile(answerTooLarge),
 		what: func([]string) string { return "what the engine says of the Dockerfile is too large to be sent" },
 		next: "the Dockerfile has megabytes: look for a line of more than 65,535 bytes"},
@@ -131,7 +136,7 @@ var explanations = []explanation{
 	{match: regexp.MustCompile(`(?i)\b401\b|unauthorized|no basic auth credentials|authorization failed|insufficient_scope|access( to the resource is)? denied|\bdenied:`),
 		next: "log in with `docker login`, or check what the account may write"},
 	{match: regexp.MustCompile(`server gave HTTP response to HTTPS client`),
-		next: "the registry speaks plain HTTP, which is only accepted on loopback: add registry.insecure=true to -o for this one"},
+		next: plainNext},
 	{match: regexp.MustCompile(`(?i)operation not permitted|permission denied.*(unshare|newuidmap|user namespace)`),
 		next: "run `lighter engine status` to see what this machine allows"},
 }

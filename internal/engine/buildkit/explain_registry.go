@@ -12,6 +12,9 @@ var (
 	registrySubject = regexp.MustCompile(`^(?:.*: )?failed to (push|resolve source metadata for) (\S+): (.*)$`)
 	// cacheSubject is a cache export that failed.
 	cacheSubject = regexp.MustCompile(`(?:^|: )error writing (?:layer|manifest|config) blob: (.*)$`)
+	// tokenSubject is a token that logins could not fetch; what it was for is lost
+	// on the way through the engine.
+	tokenSubject = regexp.MustCompile(`^(?:.*: )?fetch a token: (.*)$`)
 	// requestError is a request that got no answer. The URL in it says nothing
 	// to a user, and may carry a signature.
 	requestError = regexp.MustCompile(`(?:Get|Head|Put|Post|Patch) "https?://([^/"]+)[^"]*": (.*)$`)
@@ -34,7 +37,8 @@ func (e *BuildError) registry() bool {
 	}
 	m := registrySubject.FindStringSubmatch(e.What)
 	if m == nil {
-		return false
+		m = tokenSubject.FindStringSubmatch(e.What)
+		return m != nil && e.request("log in", "the registry", m[1])
 	}
 	subject, host := "push "+m[2], "the registry"
 	if m[1] != "push" {
@@ -98,10 +102,17 @@ var connectionRules = []struct {
 	{regexp.MustCompile(`\S+ has not answered for \S+`), "try again; LIGHTER_REGISTRY_TIMEOUT=10m, set when the engine starts, waits longer"},
 	{regexp.MustCompile(`\S+ cannot be reached: .*|network is unreachable|no route to host|i/o timeout`),
 		"check the address and the network, and HTTPS_PROXY where one is needed"},
-	{regexp.MustCompile(`(?:x509|tls): .*`), "add the registry's authority to this machine's certificates"},
-	{regexp.MustCompile(`server gave HTTP response to HTTPS client`),
-		"the registry speaks plain HTTP, which is only accepted on loopback: add registry.insecure=true to -o for this one"},
+	{regexp.MustCompile(`(?:x509|tls): .*`), "add the registry's authority to this machine's certificates, or as ca = [\"FILE\"] " + inConfig},
+	{regexp.MustCompile(`server gave HTTP response to HTTPS client|\S+ would be spoken to in plain HTTP`), plainNext},
 }
+
+// inConfig is where single registries are configured, and plainNext what to do
+// about one that speaks plain HTTP. A remote BuildKit reads the same file where
+// it is.
+const (
+	inConfig  = `below [registry."HOST"] in ~/.config/buildkit/buildkitd.toml or /etc/buildkit/buildkitd.toml`
+	plainNext = "plain HTTP is only accepted on loopback: if the network is trusted, put http = true " + inConfig
+)
 
 // statusHint is the next step after an answer.
 func statusHint(code, host string) string {

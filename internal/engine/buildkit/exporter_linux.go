@@ -23,6 +23,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/engine"
 )
 
 // layerWorker is BuildKit's worker with exporters that use lighter's encoder.
@@ -59,10 +60,13 @@ type layerExporter struct {
 // Resolve reads what concerns layers and leaves the rest of the attributes to
 // the stock exporter.
 func (e *layerExporter) Resolve(ctx context.Context, id int, attrs map[string]string) (exporter.ExporterInstance, error) {
-	if attrs[attrCompression] == compression.EStargz.String() && attrs[attrAddCompression] == "" {
+	if attrs[engine.AttrCompression] == compression.EStargz.String() && attrs[engine.AttrAdd] == "" {
 		return e.stock.Resolve(ctx, id, attrs)
 	}
 	opt, rest, err := parseLayerAttrs(attrs)
+	if err == nil {
+		err = opt.want.Validate()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -10,14 +10,11 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 
 	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/engine"
 )
 
-// Attribute names, as BuildKit spells them.
+// Further attribute names, as BuildKit spells them.
 const (
-	attrCompression      = "compression"
-	attrLevel            = "compression-level"
-	attrAddCompression   = "add-compression" // lighter's own: codecs with levels, commas between
-	attrForce            = "force-compression"
 	attrTar              = "tar"
 	attrOCIMediaTypes    = "oci-mediatypes"
 	attrRewriteTimestamp = "rewrite-timestamp"
@@ -37,17 +34,15 @@ type layerOptions struct {
 func parseLayerAttrs(attrs map[string]string) (layerOptions, map[string]string, error) {
 	rest := maps.Clone(attrs)
 	var opt layerOptions
-	var err error
-	if opt.want, err = parseCompressionAttrs(attrs); err != nil {
+	// Without a word it is BuildKit's default, because its other clients expect
+	// that; lighter's own client always says what it wants.
+	layers, err := engine.Layers{Compression: codec.Compression{Codec: codec.Gzip}.Resolve()}.With(attrs)
+	if err != nil {
 		return opt, nil, err
 	}
-	if opt.variants, err = parseVariants(opt.want, attrs[attrAddCompression]); err != nil {
-		return opt, nil, err
-	}
-	if opt.force, err = parseBoolAttr(attrs, attrForce); err != nil {
-		return opt, nil, err
-	}
-	if opt.rewrite, err = parseBoolAttr(attrs, attrRewriteTimestamp); err != nil {
+	opt.want, opt.force = layers.Compression, layers.Force
+	opt.variants = append([]codec.Compression{layers.Compression}, layers.Added...)
+	if opt.rewrite, err = engine.Flag(attrs, attrRewriteTimestamp, false); err != nil {
 		return opt, nil, err
 	}
 	if v := attrs[string(exptypes.OptKeySourceDateEpoch)]; v != "" {
@@ -68,38 +63,8 @@ func parseLayerAttrs(attrs map[string]string) (layerOptions, map[string]string, 
 			return opt, nil, errors.New("zstd layers need OCI media types: drop oci-mediatypes=false, or ask for compression=gzip")
 		}
 	}
-	for _, k := range []string{attrCompression, attrLevel, attrAddCompression, attrForce, attrRewriteTimestamp} {
+	for _, k := range []string{engine.AttrCompression, engine.AttrLevel, engine.AttrAdd, engine.AttrForce, attrRewriteTimestamp} {
 		delete(rest, k)
 	}
 	return opt, rest, nil
-}
-
-// parseCompressionAttrs reads compression and compression-level. Without any,
-// it is BuildKit's default, gzip, because other BuildKit clients expect that;
-// lighter's own client always says what it wants.
-func parseCompressionAttrs(attrs map[string]string) (codec.Compression, error) {
-	name := attrs[attrCompression]
-	if name == "" {
-		name = string(codec.Gzip)
-	}
-	if level := attrs[attrLevel]; level != "" {
-		name += ":" + level
-	}
-	return codec.Parse(name)
-}
-
-// parseBoolAttr reads a flag attribute; a bare key means true.
-func parseBoolAttr(attrs map[string]string, key string) (bool, error) {
-	v, ok := attrs[key]
-	if !ok {
-		return false, nil
-	}
-	if v == "" {
-		return true, nil
-	}
-	b, err := strconv.ParseBool(v)
-	if err != nil {
-		return false, fmt.Errorf("%s=%s: want true or false", key, v)
-	}
-	return b, nil
 }

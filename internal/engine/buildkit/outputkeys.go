@@ -9,6 +9,8 @@ import (
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
+
+	"github.com/lighter-oci/lighter/internal/engine"
 )
 
 // What an output may say, by kind (BuildKit, exporter/containerimage/exptypes
@@ -17,7 +19,7 @@ import (
 var (
 	imageKeys = []string{
 		"name", attrOCIMediaTypes, "oci-artifact", "attestation-inline", "prefer-nondist-layers",
-		attrCompression, attrLevel, attrAddCompression, attrForce, attrRewriteTimestamp, string(commonexptypes.OptKeySourceDateEpoch),
+		engine.AttrCompression, engine.AttrLevel, engine.AttrAdd, engine.AttrForce, attrRewriteTimestamp, string(commonexptypes.OptKeySourceDateEpoch),
 	}
 	storeKeys = []string{
 		"push", "push-by-digest", "registry.insecure", "unpack", "dangling-name-prefix", "danging-name-empty-only", "name-canonical", "store",
@@ -25,7 +27,7 @@ var (
 	fileKeys = []string{"platform-split", "attestation-prefix", "mode"}
 	boolKeys = []string{
 		"push", "push-by-digest", "registry.insecure", "unpack", "store", "name-canonical", attrTar, attrOCIMediaTypes, "oci-artifact",
-		"attestation-inline", "prefer-nondist-layers", attrForce, attrRewriteTimestamp, "platform-split",
+		"attestation-inline", "prefer-nondist-layers", engine.AttrForce, attrRewriteTimestamp, "platform-split",
 	}
 )
 

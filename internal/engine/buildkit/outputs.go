@@ -53,7 +53,7 @@ func (o *outputs) export(req engine.Request, out engine.Output) (client.ExportEn
 	}
 	switch out.Type {
 	case client.ExporterImage, client.ExporterOCI, client.ExporterDocker:
-		if err := setCompression(entry.Attrs, req.Compression, req.Force); err != nil {
+		if err := setCompression(entry.Attrs, engine.Layers{Compression: req.Compression, Force: req.Force}); err != nil {
 			return entry, err
 		}
 		if err := addAnnotations(req.Annotations, entry.Attrs); err != nil {

@@ -1,15 +1,61 @@
 package buildkit
 
 import (
+	"context"
 	"net/http"
+	"reflect"
 	"regexp"
+	"sync"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/remotes/docker"
+	controlapi "github.com/moby/buildkit/api/services/control"
 	"github.com/moby/buildkit/util/progress"
+	"github.com/moby/buildkit/util/resolver"
+	"github.com/moby/buildkit/util/resolver/config"
+	"google.golang.org/grpc"
 
 	"github.com/lighter-oci/lighter/internal/event"
 )
+
+// registries is what the last build found configured of registries.
+type registries struct {
+	read func() (map[string]config.RegistryConfig, error)
+
+	mu    sync.Mutex
+	found map[string]config.RegistryConfig
+	hosts docker.RegistryHosts
+}
+
+func newRegistries(read func() (map[string]config.RegistryConfig, error)) *registries {
+	return &registries{read: read, hosts: resolver.NewRegistryConfig(nil)}
+}
+
+// of implements docker.RegistryHosts.
+func (r *registries) of(host string) ([]docker.RegistryHost, error) {
+	r.mu.Lock()
+	hosts := r.hosts
+	r.mu.Unlock()
+	return hosts(host)
+}
+
+// unary reads the configuration before a build. Where it is another than
+// before, BuildKit forgets what it knows of registries.
+func (r *registries) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	if info.FullMethod == controlapi.Control_Solve_FullMethodName && r.read != nil {
+		found, err := r.read()
+		if err != nil {
+			return nil, err
+		}
+		r.mu.Lock()
+		if !reflect.DeepEqual(found, r.found) {
+			r.found, r.hosts = found, resolver.NewRegistryConfig(found)
+			resolver.DefaultPool.Clear()
+		}
+		r.mu.Unlock()
+	}
+	return handle(ctx, req)
+}
 
 // watchPushes decorates the way to registries so that what becomes of each
 // pushed blob is reported (it travelled, was mounted, or was there already),

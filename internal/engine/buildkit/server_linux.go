@@ -28,7 +28,6 @@ import (
 	"github.com/moby/buildkit/solver/bboltcachestorage"
 	"github.com/moby/buildkit/util/db/boltutil"
 	"github.com/moby/buildkit/util/grpcerrors"
-	"github.com/moby/buildkit/util/resolver"
 	"github.com/moby/buildkit/util/tracing"
 	"github.com/moby/buildkit/util/tracing/detect"
 	"github.com/moby/buildkit/version"
@@ -72,7 +71,8 @@ func NewServer(cfg Config) (_ *Server, err error) {
 			pool.Close()
 		}
 	}()
-	hosts := watchPushes(resolver.NewRegistryConfig(nil), cfg.RegistryTimeout)
+	configured := newRegistries(cfg.Registries)
+	hosts := watchPushes(configured.of, cfg.RegistryTimeout)
 	room := openReserve(cfg.State)
 	defer func() {
 		if err != nil {
@@ -93,7 +93,7 @@ func NewServer(cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("open engine state %s: %w", cfg.State, err)
 	}
-	s := &Server{grpc: newGRPC(room), controller: ctl, pool: pool, room: room, stopping: stop}
+	s := &Server{grpc: newGRPC(room, configured), controller: ctl, pool: pool, room: room, stopping: stop}
 	healthv1.RegisterHealthServer(s.grpc, health.NewServer())
 	ctl.Register(s.grpc)
 	reflection.Register(s.grpc)
@@ -149,11 +149,11 @@ func prepareProcess(cfg Config) error {
 	return os.MkdirAll(cfg.State, 0o700)
 }
 
-func newGRPC(room *reserve) *grpc.Server {
+func newGRPC(room *reserve, configured *registries) *grpc.Server {
 	tp := sdktrace.NewTracerProvider(sdktrace.WithResource(detect.Resource()), sdktrace.WithSyncer(detect.Recorder))
 	return grpc.NewServer(
 		grpc.StatsHandler(tracing.ServerStatsHandler(otelgrpc.WithTracerProvider(tp))),
-		grpc.ChainUnaryInterceptor(grpcerrors.UnaryServerInterceptor, room.unary),
+		grpc.ChainUnaryInterceptor(grpcerrors.UnaryServerInterceptor, configured.unary, room.unary),
 		grpc.ChainStreamInterceptor(grpcerrors.StreamServerInterceptor, room.stream),
 		grpc.MaxRecvMsgSize(defaults.DefaultMaxRecvMsgSize),
 		grpc.MaxSendMsgSize(defaults.DefaultMaxSendMsgSize),

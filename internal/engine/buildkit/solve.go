@@ -14,13 +14,11 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/platforms"
-	"github.com/docker/cli/cli/config/types"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/identity"
-	"github.com/moby/buildkit/session"
-	"github.com/moby/buildkit/session/auth/authprovider"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
+	"github.com/moby/buildkit/util/compression"
 	"github.com/tonistiigi/fsutil"
 	"golang.org/x/sync/errgroup"
 
@@ -251,7 +249,7 @@ func addHosts(in []string) (string, error) {
 // attachables are what the engine may ask of this process while it builds:
 // logins, secrets, ssh agents.
 func (c *Client) attachables(req engine.Request, secrets map[string][]byte, opt *client.SolveOpt) error {
-	opt.Session = append(opt.Session, c.auth())
+	opt.Session = append(opt.Session, newLogins(c.opt))
 	opt.Session = append(opt.Session, secretsprovider.FromMap(secrets))
 	if len(req.SSH) == 0 {
 		return nil
@@ -266,42 +264,6 @@ func (c *Client) attachables(req engine.Request, secrets map[string][]byte, opt 
 	}
 	opt.Session = append(opt.Session, ssh)
 	return nil
-}
-
-func (c *Client) auth() session.Attachable {
-	return authprovider.NewDockerAuthProvider(authprovider.DockerAuthProviderConfig{
-		AuthConfigProvider: func(ctx context.Context, host string, scopes []string, _ authprovider.ExpireCachedAuthCheck) (types.AuthConfig, error) {
-			if c.opt.Credentials == nil {
-				return types.AuthConfig{}, nil
-			}
-			if host == authprovider.DockerHubRegistryHost {
-				host = "docker.io"
-			}
-			cred, err := c.opt.Credentials(ctx, host+repository(scopes))
-			if err != nil {
-				return types.AuthConfig{}, err
-			}
-			return types.AuthConfig{
-				ServerAddress: host,
-				Username:      cred.Username,
-				Password:      cred.Password,
-				IdentityToken: cred.IdentityToken,
-			}, nil
-		},
-	})
-}
-
-// repository is "/org/app" for the scope "repository:org/app:pull", because a
-// login may be for a part of a registry only; "" where no scope names one.
-func repository(scopes []string) string {
-	for _, s := range scopes {
-		if rest, ok := strings.CutPrefix(s, "repository:"); ok {
-			if i := strings.LastIndexByte(rest, ':'); i > 0 {
-				return "/" + rest[:i]
-			}
-		}
-	}
-	return ""
 }
 
 // caches adds --cache-from and --cache-to. A cache that is written takes the
@@ -319,7 +281,7 @@ func caches(req engine.Request, opt *client.SolveOpt) error {
 			attrs = map[string]string{}
 		}
 		if e.Type != "inline" {
-			if err := setCompression(attrs, req.Compression, false); err != nil {
+			if err := setCompression(attrs, engine.Layers{Compression: req.Compression}); err != nil {
 				return err
 			}
 		}
@@ -338,24 +300,21 @@ func noLocalCache(e engine.Entry) bool {
 	return errors.Is(err, os.ErrNotExist)
 }
 
-// setCompression writes what the engine reads, unless the attributes already
-// say; force is only ever added.
-func setCompression(attrs map[string]string, want codec.Compression, force bool) error {
-	if attrs[attrCompression] == "" {
-		if attrs[attrLevel] != "" {
-			level, err := strconv.Atoi(attrs[attrLevel])
-			if err != nil {
-				return fmt.Errorf("%s=%s: want a number", attrLevel, attrs[attrLevel])
-			}
-			want.Level = level
-		}
-		attrs[attrCompression] = string(want.Codec)
-		if want.Codec != codec.Uncompressed {
-			attrs[attrLevel] = strconv.Itoa(want.Level)
-		}
+// setCompression writes what the engine reads. eStargz is BuildKit's own.
+func setCompression(attrs map[string]string, flags engine.Layers) error {
+	if attrs[engine.AttrCompression] == compression.EStargz.String() {
+		return nil
 	}
-	if force && attrs[attrForce] == "" {
-		attrs[attrForce] = "true"
+	want, err := flags.With(attrs)
+	if err != nil {
+		return err
+	}
+	attrs[engine.AttrCompression] = string(want.Compression.Codec)
+	if want.Compression.Codec != codec.Uncompressed {
+		attrs[engine.AttrLevel] = strconv.Itoa(want.Compression.Level)
+	}
+	if want.Force {
+		attrs[engine.AttrForce] = "true"
 	}
 	return nil
 }

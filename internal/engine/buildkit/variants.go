@@ -11,30 +11,12 @@ import (
 	"github.com/moby/buildkit/exporter/containerimage/exptypes"
 
 	"github.com/lighter-oci/lighter/internal/codec"
-	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/engine"
 )
 
 // labelVariants tells clients that a worker knows add-compression. Another
 // BuildKit takes it for metadata and says nothing.
 const labelVariants = "lighter.variants"
-
-// parseVariants reads add-compression: "gzip", "gzip:9,uncompressed".
-func parseVariants(want codec.Compression, added string) ([]codec.Compression, error) {
-	list := []codec.Compression{want}
-	if added != "" {
-		for s := range strings.SplitSeq(added, ",") {
-			c, err := codec.Parse(s)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", attrAddCompression, err)
-			}
-			list = append(list, c)
-		}
-	}
-	if _, err := image.Variants(list...); err != nil {
-		return nil, fmt.Errorf("%s %w", attrAddCompression, err)
-	}
-	return list, nil
-}
 
 // outward is where an image goes, which is not for those to know who make its
 // variants.
@@ -55,7 +37,7 @@ func parseOutward(attrs map[string]string) (outward, map[string]string, error) {
 			continue
 		}
 		var err error
-		if *flag, err = parseBoolAttr(attrs, key); err != nil {
+		if *flag, err = engine.Flag(attrs, key, false); err != nil {
 			return out, nil, err
 		}
 		delete(rest, key)
@@ -67,34 +49,34 @@ func parseOutward(attrs map[string]string) (outward, map[string]string, error) {
 // setVariants writes what lighter's engine reads, unless the attributes already
 // say.
 func setVariants(attrs map[string]string, added []codec.Compression) {
-	if len(added) == 0 || attrs[attrAddCompression] != "" {
+	if len(added) == 0 || attrs[engine.AttrAdd] != "" {
 		return
 	}
 	names := make([]string, len(added))
 	for i, c := range added {
 		names[i] = c.String()
 	}
-	attrs[attrAddCompression] = strings.Join(names, ",")
+	attrs[engine.AttrAdd] = strings.Join(names, ",")
 }
 
 // checkVariants refuses several variants where one image is taken.
 func checkVariants(kind string, attrs map[string]string) error {
 	switch {
-	case attrs[attrAddCompression] == "":
+	case attrs[engine.AttrAdd] == "":
 	case kind != client.ExporterImage && kind != client.ExporterOCI:
 		return &hintError{
 			err:  fmt.Errorf("output type=%s takes one variant of an image", kind),
 			hint: "drop --add-compression, or write -o type=oci,dest=FILE",
 		}
 	case attrs[string(exptypes.OptKeyDanglingPrefix)] != "":
-		return fmt.Errorf("output type=%s: %s names one variant of an image: drop it, or %s", kind, exptypes.OptKeyDanglingPrefix, attrAddCompression)
+		return fmt.Errorf("output type=%s: %s names one variant of an image: drop it, or %s", kind, exptypes.OptKeyDanglingPrefix, engine.AttrAdd)
 	}
 	return nil
 }
 
 // makesVariants refuses what this engine would not do, silently.
 func (c *Client) makesVariants(ctx context.Context, opt client.SolveOpt) error {
-	at := slices.IndexFunc(opt.Exports, func(e client.ExportEntry) bool { return e.Attrs[attrAddCompression] != "" })
+	at := slices.IndexFunc(opt.Exports, func(e client.ExportEntry) bool { return e.Attrs[engine.AttrAdd] != "" })
 	if at < 0 {
 		return nil
 	}
@@ -105,7 +87,7 @@ func (c *Client) makesVariants(ctx context.Context, opt client.SolveOpt) error {
 	if slices.ContainsFunc(workers, func(w *client.WorkerInfo) bool { return w.Labels[labelVariants] != "" }) {
 		return nil
 	}
-	added := strings.ReplaceAll(opt.Exports[at].Attrs[attrAddCompression], ",", " --add-compression ")
+	added := strings.ReplaceAll(opt.Exports[at].Attrs[engine.AttrAdd], ",", " --add-compression ")
 	return &hintError{
 		err:  fmt.Errorf("--add-compression: the BuildKit at %s makes one variant of an image", c.addr),
 		hint: "push without it, then run `lighter convert --add-compression " + added + " NAME NAME`",

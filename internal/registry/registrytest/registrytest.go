@@ -30,7 +30,7 @@ type Options struct {
 	Token bool
 	// TokenLife is how long a token is valid; 0 is five minutes.
 	TokenLife time.Duration
-	// TLS serves HTTPS with a certificate signed by Server.CAFile.
+	// TLS serves HTTPS with a certificate signed by Server.CAFile; the token server, too.
 	TLS bool
 	// Dir keeps the blobs; "" is a temporary directory. Two servers on one
 	// directory, one after the other, show the same images.
@@ -134,8 +134,9 @@ func (s *Server) config(t testing.TB, dir string, opts Options) []byte {
 	fmt.Fprintf(&b, "storage:\n  filesystem:\n    rootdirectory: %q\n  delete:\n    enabled: %t\n", s.Dir, !opts.NoDelete)
 	fmt.Fprintf(&b, "  maintenance:\n    readonly:\n      enabled: %t\n", opts.ReadOnly)
 	fmt.Fprintf(&b, "http:\n  addr: 127.0.0.1:0\n  secret: test\n")
+	var ca *authority
 	if opts.TLS {
-		ca := newAuthority(t)
+		ca = newAuthority(t)
 		s.CAFile = filepath.Join(dir, "ca.pem")
 		write(t, s.CAFile, ca.certPEM)
 		crt, key := ca.serverPair(t)
@@ -146,7 +147,7 @@ func (s *Server) config(t testing.TB, dir string, opts Options) []byte {
 	}
 	switch {
 	case opts.Token:
-		s.Tokens = startTokens(t, opts)
+		s.Tokens = startTokens(t, opts, ca)
 		bundle := filepath.Join(dir, "token.pem")
 		write(t, bundle, s.Tokens.ca.certPEM)
 		fmt.Fprintf(&b, "auth:\n  token:\n    realm: %q\n    service: %q\n    issuer: %q\n    rootcertbundle: %q\n",

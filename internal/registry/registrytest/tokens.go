@@ -4,8 +4,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -32,13 +35,26 @@ type Tokens struct {
 	life  time.Duration
 }
 
-func startTokens(t testing.TB, opts Options) *Tokens {
+// startTokens serves them with TLS where the registry has an authority.
+func startTokens(t testing.TB, opts Options, signer *authority) *Tokens {
 	tk := &Tokens{ca: newAuthority(t), users: opts.Users, life: opts.TokenLife}
 	if tk.life == 0 {
 		tk.life = 5 * time.Minute
 	}
-	srv := httptest.NewServer(http.HandlerFunc(tk.serve))
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(tk.serve))
 	t.Cleanup(srv.Close)
+	if signer == nil {
+		srv.Start()
+	} else {
+		crt, key := signer.serverPair(t)
+		pair, err := tls.X509KeyPair(crt, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+		srv.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that trust nobody
+		srv.StartTLS()
+	}
 	// By name: go-containerregistry refuses realms that are private addresses.
 	tk.URL = strings.Replace(srv.URL, "127.0.0.1", "localhost", 1) + "/token"
 	return tk
