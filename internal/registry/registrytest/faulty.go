@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"log"
 	"net"
@@ -56,10 +57,15 @@ func NewFaulty(t testing.TB, s *Server) *Faulty {
 			if sessions != nil {
 				sessions.keep(resp)
 			}
-			if rewrite == nil {
-				return nil
+			if rewrite != nil {
+				if err := rewrite(resp); err != nil {
+					return err
+				}
 			}
-			return rewrite(resp)
+			if change, ok := resp.Request.Context().Value(answerKey{}).(func(*http.Response) error); ok {
+				return change(resp)
+			}
+			return nil
 		},
 	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -149,6 +155,19 @@ func (c *counted) Read(p []byte) (int, error) {
 // After strikes a request when n bytes of its body have been passed on.
 func After(r *http.Request, n int64, fault func()) {
 	r.Body = &struckBody{r.Body, n, fault}
+}
+
+// Answer changes the registry's response to one request that is let through. An
+// error of change is a response that gets lost.
+func Answer(r *http.Request, change func(*http.Response) error) {
+	*r = *r.WithContext(context.WithValue(r.Context(), answerKey{}, change))
+}
+
+type answerKey struct{}
+
+// AnswerAfter strikes a response when n bytes of its body have been passed on.
+func AnswerAfter(resp *http.Response, n int64, fault func()) {
+	resp.Body = &struckBody{resp.Body, n, fault}
 }
 
 type struckBody struct {
