@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 )
 
@@ -190,30 +189,39 @@ func (b *struckBody) Read(p []byte) (int, error) {
 // is at work on it.
 type takeable struct {
 	http.ResponseWriter
-	gone atomic.Bool
+	mu   sync.Mutex // the proxy flushes from a goroutine of its own
+	gone bool
 }
 
 func (w *takeable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	w.gone.Store(err == nil)
+	w.gone = w.gone || err == nil
 	return conn, buffered, err
 }
 
 func (w *takeable) WriteHeader(status int) {
-	if !w.gone.Load() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.gone {
 		w.ResponseWriter.WriteHeader(status)
 	}
 }
 
 func (w *takeable) Write(p []byte) (int, error) {
-	if w.gone.Load() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
 		return 0, http.ErrHijacked
 	}
 	return w.ResponseWriter.Write(p)
 }
 
 func (w *takeable) FlushError() error {
-	if w.gone.Load() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
 		return http.ErrHijacked
 	}
 	return http.NewResponseController(w.ResponseWriter).Flush()
