@@ -69,7 +69,7 @@ func (m *mishaps) next(r *http.Request, n int) (kind int, where float64, kill fu
 
 // strike is a registrytest.Fault.
 func (m *mishaps) strike(w http.ResponseWriter, r *http.Request) bool {
-	kind, where, kill, ok := m.next(r, 17)
+	kind, where, kill, ok := m.next(r, 18)
 	if !ok {
 		return false
 	}
@@ -156,6 +156,11 @@ func (m *mishaps) strike(w http.ResponseWriter, r *http.Request) bool {
 			return nil
 		})
 		return false
+	case 17: // it wants to know how much comes
+		if r.Method != http.MethodPatch || r.ContentLength >= 0 {
+			return false
+		}
+		w.WriteHeader(http.StatusLengthRequired)
 	}
 	return true
 }

@@ -177,7 +177,10 @@ type struckBody struct {
 
 func (b *struckBody) Read(p []byte) (int, error) {
 	if b.left == 0 {
-		b.fault()
+		if b.fault != nil {
+			b.fault()
+			b.fault = nil
+		}
 		return 0, io.ErrUnexpectedEOF
 	}
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
