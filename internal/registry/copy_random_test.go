@@ -136,7 +136,7 @@ type cargo struct {
 func cargoes(t *testing.T, from, to *registrytest.Server, pool *codec.Pool) []cargo {
 	t.Helper()
 	var out []cargo
-	for i, sizes := range [][]int{{3000, 60_000, 200_000}, {1000, 1_200_000, 0}, {20 << 20, 70_000, 1000}} {
+	for i, sizes := range [][]int{{3000, 60_000, 200_000}, {1000, 900_000, 0}, {17 << 20, 70_000, 1000}} {
 		f := &imagetest.Fixture{Tag: "1"}
 		base := f.AddForeignGzip(t, sparse(t, sizes[0], i))
 		own := f.AddForeignGzip(t, imagetest.Tar(t, uint64(10+i), sizes[1]))
@@ -212,7 +212,7 @@ func TestRandomCopyFaults(t *testing.T) {
 				runs.Add(1)
 				random := rand.New(rand.NewPCG(drawn, i))
 				c := cargo[random.IntN(2)]
-				if i%16 == 0 {
+				if i%32 == 0 {
 					c = cargo[2]
 				}
 				m := newMishaps(random, 2*impatience)
