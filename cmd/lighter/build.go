@@ -75,6 +75,9 @@ func (buildCmd) Help() string {
 	return "Exit codes: 0 done, 1 failed, 2 usage, 3 a pushed layer is not as asked, 130 interrupted."
 }
 
+// Resume is what the same command does after an interruption.
+func (*buildCmd) Resume() string { return "the same command goes on from what is cached" }
+
 // Run builds, proves what was pushed, and says what happened.
 func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) (err error) {
 	req, err := b.request()

@@ -145,6 +145,18 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	return nil
 }
 
+// Resume is what the same command does after an interruption.
+func (c *convertCmd) Resume() string {
+	to, err := image.ParseLocation(c.Destination)
+	switch {
+	case err != nil:
+		return ""
+	case to.Transport == image.InRegistry, to.Transport == image.InLayout:
+		return "the same command goes on with the layers that are not finished"
+	}
+	return "the same command starts over: " + string(to.Transport) + ": gets an image when it is complete"
+}
+
 // leftBehind lists the signatures and other referrers of what has another digest
 // now.
 func leftBehind(ctx context.Context, src *readable, got *image.Copied) ([]string, error) {

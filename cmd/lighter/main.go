@@ -83,11 +83,18 @@ func run(args []string) int {
 	} else {
 		err = line.Run()
 	}
-	return exitCode(ctx, out, verb(parser.Model, args), err)
+	said := interruptedError{}
+	if line != nil && line.Selected() != nil {
+		if c, ok := line.Selected().Target.Addr().Interface().(interface{ Resume() string }); ok {
+			said.next = c.Resume()
+		}
+	}
+	return exitCode(ctx, out, verb(parser.Model, args), said, err)
 }
 
-// exitCode prints the error and says what it amounts to.
-func exitCode(ctx context.Context, out *term.Output, verb string, err error) int {
+// exitCode prints the error, or said where it comes of an interruption, and
+// answers what it amounts to.
+func exitCode(ctx context.Context, out *term.Output, verb string, said interruptedError, err error) int {
 	var code codeError
 	var usage usageError
 	var request *engine.RequestError
@@ -100,7 +107,7 @@ func exitCode(ctx context.Context, out *term.Output, verb string, err error) int
 		}
 		return code.code
 	case errors.Is(context.Cause(ctx), errInterrupted):
-		out.Error(errInterrupted)
+		out.Error(said)
 		return exitInterrupted
 	case errors.As(err, &usage), errors.As(err, &request):
 		var hinted interface{ Hint() string }
@@ -156,16 +163,21 @@ func (e codeError) Error() string {
 	return e.err.Error()
 }
 
-var errInterrupted error = interruptedError{}
+var errInterrupted = errors.New("interrupted")
 
 // interruptedError is Ctrl-C, SIGTERM, or a terminal that was closed.
-type interruptedError struct{}
+type interruptedError struct {
+	next string // of a command that has a method Resume: what it answers
+}
 
-func (interruptedError) Error() string { return "interrupted" }
+func (interruptedError) Error() string { return errInterrupted.Error() }
 
 // Hint is the next step.
-func (interruptedError) Hint() string {
-	return "the same command goes on from what is cached"
+func (e interruptedError) Hint() string {
+	if e.next == "" {
+		return "the same command starts over"
+	}
+	return e.next
 }
 
 // once is how long signals count as one: timeout(1) sends each to the process

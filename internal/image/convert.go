@@ -151,7 +151,7 @@ func (c *copier) recode(ctx context.Context, dst io.Writer, blob io.Reader, j *b
 	if c.layout(j.want) == codec.Chunked {
 		encode = c.encodeChunked
 	}
-	made, err := encode(ctx, dst, io.MultiReader(tar, drained{whole}), *j.want)
+	made, err := encode(ctx, dst, io.MultiReader(decoded{tar}, drained{whole}), *j.want)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -164,6 +164,26 @@ func (c *copier) recode(ctx context.Context, dst io.Writer, blob io.Reader, j *b
 	}
 	return made.Annotations, nil
 }
+
+// decoded is a tar whose errors have a next step.
+type decoded struct{ io.Reader }
+
+func (d decoded) Read(p []byte) (int, error) {
+	n, err := d.Reader.Read(p)
+	var hinted interface{ Hint() string }
+	if err != nil && err != io.EOF && !errors.As(err, &hinted) {
+		err = &undecodableError{err}
+	}
+	return n, err
+}
+
+// undecodableError is a blob that no decoder takes.
+type undecodableError struct{ error }
+
+func (e *undecodableError) Unwrap() error { return e.error }
+
+// Hint is the next step.
+func (e *undecodableError) Hint() string { return damaged }
 
 // drained reads what is left of a blob behind its tar, and gives out nothing.
 type drained struct{ io.Reader }

@@ -69,7 +69,8 @@ type CopiedLayer struct {
 // Copy copies the image that ref stands for, all its platforms and
 // attestations, and converts its layers as opts say. Tags are set last, when
 // everything that they stand for is there. DiffIDs, and with them configs,
-// never change; a layer that is not what its config says is an error.
+// never change. A layer that is converted and is not what its config says is an
+// error; one that stays is brought over byte for byte, and not decoded.
 //
 // What the destination holds is not sent, what another repository of the same
 // registry holds is mounted, and each blob is handled once, however many

@@ -1,8 +1,10 @@
 package image
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -45,6 +47,9 @@ func open(desc ocispec.Descriptor, b []byte) (envelope, error) {
 	if err := json.Unmarshal(b, &e); err != nil {
 		return e, fmt.Errorf("%s is no JSON of a manifest or index: %w", desc.Digest, err)
 	}
+	if err := unambiguous(json.NewDecoder(bytes.NewReader(b)), false); err != nil {
+		return e, fmt.Errorf("%s could be read as two images: %w", desc.Digest, err)
+	}
 	switch {
 	case e.SchemaVersion != 2:
 		return e, fmt.Errorf("%s has schema version %d; only 2 can be read", desc.Digest, e.SchemaVersion)
@@ -56,6 +61,52 @@ func open(desc ocispec.Descriptor, b []byte) (envelope, error) {
 		return e, fmt.Errorf("manifest %s lists manifests or schema 1 layers: it could be read as two images", desc.Digest)
 	}
 	return e, nil
+}
+
+// fields are what manifests, indexes and descriptors have, lower case.
+var fields = map[string]string{
+	"schemaversion": "schemaVersion", "mediatype": "mediaType", "artifacttype": "artifactType", "manifests": "manifests",
+	"config": "config", "layers": "layers", "fslayers": "fsLayers", "subject": "subject", "annotations": "annotations",
+	"digest": "digest", "size": "size", "urls": "urls", "data": "data", "platform": "platform",
+}
+
+// unambiguous reads a JSON value and refuses objects in which a field comes
+// twice, or is spelled in other letters than the specification's: some parsers
+// take the first, others the last, and some, as Go's, "Layers" for "layers".
+// The names of annotations are anybody's.
+func unambiguous(d *json.Decoder, annotations bool) error {
+	t, err := d.Token()
+	if err != nil {
+		return err
+	}
+	open, ok := t.(json.Delim)
+	if !ok {
+		return nil
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		var name string
+		if open == '{' {
+			t, err := d.Token()
+			if err != nil {
+				return err
+			}
+			name, _ = t.(string)
+			want, known := fields[strings.ToLower(name)]
+			switch {
+			case seen[name]:
+				return fmt.Errorf("the field %.100q comes twice", name)
+			case known && name != want && !annotations:
+				return fmt.Errorf("the field %.100q is spelled as nobody spells it", name)
+			}
+			seen[name] = true
+		}
+		if err := unambiguous(d, name == "annotations"); err != nil {
+			return err
+		}
+	}
+	_, err = d.Token()
+	return err
 }
 
 func parseIndex(desc ocispec.Descriptor, b []byte) (ocispec.Index, error) {

@@ -66,6 +66,11 @@ func (r *reader) probeLayers(ctx context.Context) error {
 
 // probe finds the layer's codec, record and frames.
 func probe(ctx context.Context, src Source, l *Layer) error {
+	if l.Descriptor.Size == 0 { // there is nothing to read that could be found out
+		if err := CheckContent(l.Descriptor, nil); err != nil {
+			return err
+		}
+	}
 	w := &window{ctx: ctx, src: src, desc: l.Descriptor}
 	magic := make([]byte, min(4, l.Descriptor.Size))
 	if _, err := w.ReadAt(magic, 0); err != nil {

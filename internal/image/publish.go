@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -100,7 +101,11 @@ func (p *publisher) variant(ctx context.Context, m *Manifest, i int) (ocispec.De
 	if i == 0 && made.Digest != m.Descriptor.Digest {
 		p.replaced[m.Descriptor.Digest] = made.Digest
 	}
-	return made, p.put(ctx, made, content)
+	err = p.put(ctx, made, content)
+	if err != nil && slices.ContainsFunc(from.Layers, func(l Layer) bool { return l.Foreign }) {
+		err = fmt.Errorf("of its layers some lie elsewhere, which registries may refuse: %w", err)
+	}
+	return made, err
 }
 
 // put writes a manifest or index once.

@@ -48,7 +48,7 @@ func Read(ctx context.Context, src Source, ref string, opts ReadOptions) (*Image
 	if opts.Concurrency <= 0 {
 		opts.Concurrency = 8
 	}
-	r := &reader{src: src, opts: opts, seen: map[digest.Digest]bool{}, img: &Image{Root: root}}
+	r := &reader{src: src, opts: opts, seen: map[digest.Digest]int64{}, img: &Image{Root: root}}
 	r.img.Root.Data = nil
 	switch {
 	case isSchema1(root.MediaType):
@@ -73,23 +73,23 @@ type reader struct {
 	src   Source
 	opts  ReadOptions
 	img   *Image
-	seen  map[digest.Digest]bool
-	bytes int64 // of JSON, announced so far
+	seen  map[digest.Digest]int64 // sizes
+	bytes int64                   // of JSON, announced so far
 }
 
 // walk collects the manifests under desc, in order. path holds the indexes
 // above it.
 func (r *reader) walk(ctx context.Context, desc ocispec.Descriptor, path []digest.Digest) error {
-	if err := CheckDescriptor(desc); err != nil {
-		return err
-	}
 	if slices.Contains(path, desc.Digest) {
 		return fmt.Errorf("index %s contains itself", desc.Digest)
 	}
-	if r.seen[desc.Digest] {
+	if size, ok := r.seen[desc.Digest]; ok {
+		if size != desc.Size {
+			return fmt.Errorf("%w: %s has %d bytes in one place and %d in another", ErrCorrupt, desc.Digest, size, desc.Size)
+		}
 		return nil
 	}
-	r.seen[desc.Digest] = true
+	r.seen[desc.Digest] = desc.Size
 	if !IsIndex(desc.MediaType) {
 		return r.add(desc)
 	}
@@ -116,6 +116,9 @@ func (r *reader) walk(ctx context.Context, desc ocispec.Descriptor, path []diges
 	for _, child := range index.Manifests {
 		if isSchema1(child.MediaType) {
 			return fmt.Errorf("index %s holds the schema 1 manifest %s, which cannot be read", desc.Digest, child.Digest)
+		}
+		if err := CheckDescriptor(child); err != nil {
+			return fmt.Errorf("index %s: %w", desc.Digest, err)
 		}
 		if err := r.walk(ctx, child, path); err != nil {
 			return err

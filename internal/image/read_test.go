@@ -64,6 +64,29 @@ func TestReadHostile(t *testing.T) {
 		"index and manifest at once": {func(f *imagetest.Fixture) {
 			raw(f, ocispec.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[],"config":{}}`)
 		}, "two images"},
+		"layers in capitals": {func(f *imagetest.Fixture) {
+			raw(f, ocispec.MediaTypeImageManifest, `{"schemaVersion":2,"config":{},"Layers":[]}`)
+		}, `"Layers" is spelled`},
+		"manifests twice": {func(f *imagetest.Fixture) {
+			raw(f, ocispec.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[],"manifests":[]}`)
+		}, `"manifests" comes twice`},
+		"two digests": {func(f *imagetest.Fixture) {
+			raw(f, ocispec.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[{"digest":"sha256:1","DIGEST":"sha256:2"}]}`)
+		}, `"DIGEST" is spelled`},
+		"two sizes": {func(f *imagetest.Fixture) {
+			one := f.AddImage(t, amd64, layer(f))
+			other := one
+			other.Size++
+			f.AddIndex(t, one, other)
+		}, "bytes in one place"},
+		"no child": {func(f *imagetest.Fixture) {
+			raw(f, ocispec.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[null]}`)
+		}, "index sha256:"},
+		"layer of no bytes": {func(f *imagetest.Fixture) {
+			l := layer(f)
+			l.Descriptor.Size = 0
+			f.AddImage(t, amd64, l)
+		}, "content differs"},
 		"no config": {func(f *imagetest.Fixture) {
 			raw(f, ocispec.MediaTypeImageManifest, `{"schemaVersion":2,"layers":[]}`)
 		}, "config"},
@@ -143,6 +166,15 @@ func TestReadHostile(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Names of annotations are anybody's, also where fields are called like them.
+func TestReadAnnotations(t *testing.T) {
+	f := &imagetest.Fixture{}
+	desc := f.AddImage(t, amd64, f.AddLayer(t, imagetest.Tar(t, 1, 10), zstd3))
+	desc.Annotations = map[string]string{"Digest": "a", "digest": "b", "LAYERS": "c"}
+	f.AddIndex(t, desc)
+	read(t, f)
 }
 
 // An index that contains itself cannot be written with honest digests.

@@ -17,11 +17,19 @@ var (
 	// ErrNotFound: the source has no such tag, manifest or blob.
 	ErrNotFound = errors.New("not found")
 	// ErrCorrupt: the content is not what its descriptor says.
-	ErrCorrupt = errors.New("content differs from its descriptor")
+	ErrCorrupt error = corruptError{}
 	// ErrNoRange: the source gives out whole blobs only, and this one is too big
 	// to read for a part of it.
 	ErrNoRange = errors.New("no part of a blob can be read")
 )
+
+type corruptError struct{}
+
+func (corruptError) Error() string { return "content differs from its descriptor" }
+func (corruptError) Hint() string  { return damaged }
+
+// damaged is the next step where content is not what it should be.
+const damaged = "try again; where that does not help, it is damaged where it lies: build or push it anew"
 
 // Source is one repository that images are read from: a registry's, a layout, a
 // store. Implementations are safe for concurrent use and pass

@@ -52,9 +52,11 @@ type Options struct {
 	// (distribution's chunksize). All uploads to one host together hold Concurrency
 	// times that, and a MiB each not sent yet.
 	Keep int64
-	// PatchSize ends a blob's PATCH after so many bytes and begins another; 0 is
-	// one PATCH a blob. What a PATCH brought is safe once it is answered, also
-	// in registries that cannot go on inside of one.
+	// PatchSize is how many bytes of a blob one PATCH brings, at most half of Keep;
+	// 0 is all of it in one, for as long as the registry takes that. Pieces of 16
+	// MiB cost a tenth of the speed (300 MB to distribution 2.8 on loopback) and
+	// save nothing there: it forgets an upload of which a PATCH arrived in part,
+	// whatever it had answered for before.
 	PatchSize int64
 	// UserAgent is "lighter" where it is empty.
 	UserAgent string
@@ -85,9 +87,7 @@ func New(opts Options) *Client {
 	if opts.Keep <= 0 {
 		opts.Keep = 16 << 20
 	}
-	if opts.PatchSize <= 0 {
-		opts.PatchSize = math.MaxInt64
-	}
+	opts.PatchSize = min(max(opts.PatchSize, 0), opts.Keep/2)
 	if opts.Backoff <= 0 {
 		opts.Backoff = 250 * time.Millisecond
 	}
@@ -163,6 +163,7 @@ func (c *Client) repository(ref image.Reference, mirrorOf string) (*Repository, 
 	if r == nil {
 		r = &Repository{client: c, ref: ref, mirrorOf: mirrorOf, attempts: attempts, remote: host.Repo(ref.Repository), out: out,
 			connecting: make(chan struct{}, 1), connections: map[string]*http.Client{}}
+		r.piece.Store(c.opts.PatchSize)
 		c.repositories[key] = r
 	}
 	return r, nil

@@ -20,6 +20,9 @@ func TestMain(m *testing.M) {
 	}
 	_ = os.Setenv("DOCKER_CONFIG", "/nonexistent")
 	_ = os.Setenv("HOME", "/nonexistent")
+	if spec := os.Getenv(copyInChild); spec != "" {
+		os.Exit(childCopies(spec))
+	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 		os.Exit(code)

@@ -37,6 +37,7 @@ type Repository struct {
 	connecting  chan struct{}              // held while the fields below are used
 	connections map[string]*http.Client    // by the scopes that they have asked for
 	cred        atomic.Pointer[Credential] // nil before the first handshake
+	piece       atomic.Int64               // bytes that a PATCH brings, and says so; 0 where it need not say
 }
 
 // Resolve implements image.Source for tags and digests; Data holds the content.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -194,20 +195,34 @@ func committed(v string) (int64, bool) {
 	return last + 1, true
 }
 
+// piece is the biggest PATCH that says how long it is, in bytes: below the
+// 100 MB that Cloudflare takes in a request, and above the 5 MiB that S3 wants of
+// a part.
+const piece = 8 << 20
+
 // send brings the registry to have all that is written, until the writer is
 // done. Its errors are explained.
 func (u *upload) send() error {
 	for {
-		more, err := u.ring.more(u.next)
-		if err != nil || !more {
+		length := u.repo.piece.Load()
+		sized := length > 0
+		ready, err := u.ring.ready(u.next, max(1, length))
+		if err != nil || ready == 0 {
 			return err
 		}
-		cause := u.patch()
-		if cause == nil {
+		if !sized {
+			ready = -1
+		}
+		cause := u.patch(ready)
+		switch {
+		case cause == nil:
 			continue
-		}
-		if err := u.pause(cause); err != nil {
-			return err
+		case !sized && unsized(cause):
+			u.repo.piece.Store(min(piece, u.repo.client.opts.Keep/2)) // for the blobs that come, too
+		default:
+			if err := u.pause(cause); err != nil {
+				return err
+			}
 		}
 		if err := u.locate(); err != nil {
 			return err
@@ -215,21 +230,37 @@ func (u *upload) send() error {
 	}
 }
 
-// patch sends what comes from u.next on, until the writer's end or the
-// connection's.
-func (u *upload) patch() error {
+// unsized tells answers to a body without a Content-Length that its pieces may
+// not get: some proxies hold a request back to know its length, or count what
+// comes in one.
+func unsized(err error) bool {
+	switch refused(err) {
+	case http.StatusLengthRequired, http.StatusRequestEntityTooLarge, http.StatusNotImplemented:
+		return true
+	case http.StatusBadRequest: // of a registry that does not speak of the upload
+		var answer *transport.Error
+		return errors.As(err, &answer) && len(answer.Errors) == 0
+	}
+	return false
+}
+
+// patch sends what comes from u.next on: length bytes, or with -1 all until the
+// writer's end or the connection's.
+func (u *upload) patch(length int64) error {
 	opts := u.repo.client.opts
 	ctx, stop := context.WithCancelCause(u.ctx)
 	defer stop(nil)
 	timer := time.AfterFunc(opts.Idle, func() { stop(errStalled) })
 	defer timer.Stop()
 	defer u.ring.detach()
+	header, limit := http.Header{"Content-Type": {"application/octet-stream"}}, int64(math.MaxInt64)
+	if length > 0 {
+		limit = length
+		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.next, u.next+length-1))
+	}
 	resp, err := u.do(ctx, http.MethodPatch, u.session.String(), request{
-		header: http.Header{"Content-Type": {"application/octet-stream"}},
-		length: -1,
-		body: func() (io.ReadCloser, error) {
-			return u.ring.open(u.next, opts.PatchSize, timer, opts.Idle)
-		},
+		header: header, length: length,
+		body: func() (io.ReadCloser, error) { return u.ring.open(u.next, limit, timer, opts.Idle) },
 	}, http.StatusAccepted, http.StatusNoContent, http.StatusCreated, http.StatusOK)
 	if err != nil {
 		return caused(ctx, err)

@@ -8,7 +8,7 @@ import (
 )
 
 // ahead is how far a writer may be in front of what the connection has taken,
-// in bytes.
+// in bytes, where nobody waits for more.
 const ahead = 1 << 20
 
 // ringBlock is how a ring's memory is allocated, in bytes: a small blob takes
@@ -24,6 +24,7 @@ type ring struct {
 	blocks  [][]byte // offset o is at o modulo their sum; nil before its first use
 	end     int64    // how much was written
 	cursor  int64    // how much the reader has given out
+	lead    int64    // how far the writer may be in front of that
 	reader  *ringReader
 	atEnd   bool  // it has given out its last byte
 	closed  bool  // nothing more will be written
@@ -32,7 +33,7 @@ type ring struct {
 
 // newRing holds at least keep bytes behind the cursor.
 func newRing(keep int64) *ring {
-	r := &ring{blocks: make([][]byte, (keep+ahead+ringBlock-1)/ringBlock)}
+	r := &ring{blocks: make([][]byte, (keep+ahead+ringBlock-1)/ringBlock), lead: ahead}
 	r.changed.L = &r.mu
 	return r
 }
@@ -46,13 +47,13 @@ func (r *ring) Write(p []byte) (int, error) {
 	defer r.mu.Unlock()
 	n := 0
 	for n < len(p) {
-		for r.err == nil && r.end-r.cursor >= ahead {
+		for r.err == nil && r.end-r.cursor >= r.lead {
 			r.changed.Wait()
 		}
 		if r.err != nil {
 			return n, r.err
 		}
-		room := min(int64(len(p)-n), ahead-(r.end-r.cursor))
+		room := min(int64(len(p)-n), r.lead-(r.end-r.cursor))
 		m := copy(r.at(r.end, true), p[n:int64(n)+room])
 		n += m
 		r.end += int64(m)
@@ -89,15 +90,19 @@ func (r *ring) fail(err error) {
 	r.changed.Broadcast()
 }
 
-// more waits until there is something to read from an offset on; false is the
-// end of the stream.
-func (r *ring) more(from int64) (bool, error) {
+// ready waits until n bytes can be read from an offset on, or all there will be,
+// and answers how many; 0 is the end of the stream. Up to half of what the ring
+// holds can be asked for: what is written while that is on its way leaves it
+// there.
+func (r *ring) ready(from, n int64) (int64, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for r.err == nil && r.end <= from && !r.closed {
+	r.lead = max(n, ahead)
+	r.changed.Broadcast()
+	for r.err == nil && r.end-from < n && !r.closed {
 		r.changed.Wait()
 	}
-	return r.err == nil && r.end > from, r.err
+	return min(n, r.end-from), r.err
 }
 
 // span answers the first byte that is there and the one behind the last.

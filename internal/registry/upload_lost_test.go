@@ -82,7 +82,7 @@ func TestLostUpload(t *testing.T) {
 	y.proxy.Set(cut(25 << 20))
 	lost(t, y.repository(t, registry.Options{}), desc, content)
 
-	// The same in many PATCHes loses only a blob whose PATCH arrived in part.
+	// In many PATCHes only one that arrived in part is a loss.
 	y.proxy.Set(on("PATCH", 3, "/uploads/", status(502)))
 	r = y.repository(t, registry.Options{PatchSize: 4 << 20})
 	if err := imagetest.Upload(t.Context(), r, desc, content); err != nil {
@@ -92,6 +92,50 @@ func TestLostUpload(t *testing.T) {
 		t.Errorf("%d POST, %d PATCH", post, patch)
 	}
 	arrived(t, r, desc, content)
+}
+
+// A registry, or a proxy in front of it, that takes no body of unknown length, or
+// not so much in one, gets pieces that say how long they are: this blob, where
+// its start is still held, and those that follow.
+func TestSizedUpload(t *testing.T) {
+	y := newYard(t, registrytest.Options{})
+	const most = 10 << 20 // bytes that the proxy takes in a request
+	for label, fault := range map[string]func(http.ResponseWriter, *http.Request){
+		"411": status(411), "501": status(501), "400": status(400),
+		"413": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.CopyN(io.Discard, r.Body, most)
+			w.WriteHeader(413)
+		},
+	} {
+		t.Run(label, func(t *testing.T) {
+			y.proxy.Set(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method != http.MethodPatch || r.ContentLength >= 0 && r.ContentLength < most {
+					return false
+				}
+				fault(w, r)
+				return true
+			})
+			r := y.repository(t, registry.Options{})
+			for i, want := range []int{1 + 3, 3} {
+				desc, content := blob(uint64(i), 20<<20)
+				before := y.proxy.Count("PATCH", "")
+				if err := imagetest.Upload(t.Context(), r, desc, content); err != nil {
+					t.Fatal(err)
+				}
+				if got := y.proxy.Count("PATCH", "") - before; got != want {
+					t.Errorf("blob %d: %d PATCHes, want %d", i+1, got, want)
+				}
+				arrived(t, r, desc, content)
+			}
+		})
+	}
+	// Too much is too much in pieces, too.
+	y.proxy.Set(on("PATCH", -1, "/uploads/", status(413)))
+	desc, content := blob(9, 20<<20)
+	expect(t, imagetest.Upload(t.Context(), y.repository(t, registry.Options{}), desc, content), "bigger than", "raise the limit")
+	if n := y.proxy.Count("PATCH", ""); n != 2 {
+		t.Errorf("%d PATCHes, want one of each kind", n)
+	}
 }
 
 func lost(t *testing.T, r *registry.Repository, desc ocispec.Descriptor, content []byte) {

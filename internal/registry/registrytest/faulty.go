@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"log"
 	"net"
@@ -11,7 +12,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 )
 
@@ -56,10 +56,15 @@ func NewFaulty(t testing.TB, s *Server) *Faulty {
 			if sessions != nil {
 				sessions.keep(resp)
 			}
-			if rewrite == nil {
-				return nil
+			if rewrite != nil {
+				if err := rewrite(resp); err != nil {
+					return err
+				}
 			}
-			return rewrite(resp)
+			if change, ok := resp.Request.Context().Value(answerKey{}).(func(*http.Response) error); ok {
+				return change(resp)
+			}
+			return nil
 		},
 	}
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -151,6 +156,19 @@ func After(r *http.Request, n int64, fault func()) {
 	r.Body = &struckBody{r.Body, n, fault}
 }
 
+// Answer changes the registry's response to one request that is let through. An
+// error of change is a response that gets lost.
+func Answer(r *http.Request, change func(*http.Response) error) {
+	*r = *r.WithContext(context.WithValue(r.Context(), answerKey{}, change))
+}
+
+type answerKey struct{}
+
+// AnswerAfter strikes a response when n bytes of its body have been passed on.
+func AnswerAfter(resp *http.Response, n int64, fault func()) {
+	resp.Body = &struckBody{resp.Body, n, fault}
+}
+
 type struckBody struct {
 	io.ReadCloser
 	left  int64
@@ -159,7 +177,10 @@ type struckBody struct {
 
 func (b *struckBody) Read(p []byte) (int, error) {
 	if b.left == 0 {
-		b.fault()
+		if b.fault != nil {
+			b.fault()
+			b.fault = nil
+		}
 		return 0, io.ErrUnexpectedEOF
 	}
 	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
@@ -171,30 +192,39 @@ func (b *struckBody) Read(p []byte) (int, error) {
 // is at work on it.
 type takeable struct {
 	http.ResponseWriter
-	gone atomic.Bool
+	mu   sync.Mutex // the proxy flushes from a goroutine of its own
+	gone bool
 }
 
 func (w *takeable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	conn, buffered, err := http.NewResponseController(w.ResponseWriter).Hijack()
-	w.gone.Store(err == nil)
+	w.gone = w.gone || err == nil
 	return conn, buffered, err
 }
 
 func (w *takeable) WriteHeader(status int) {
-	if !w.gone.Load() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.gone {
 		w.ResponseWriter.WriteHeader(status)
 	}
 }
 
 func (w *takeable) Write(p []byte) (int, error) {
-	if w.gone.Load() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
 		return 0, http.ErrHijacked
 	}
 	return w.ResponseWriter.Write(p)
 }
 
 func (w *takeable) FlushError() error {
-	if w.gone.Load() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.gone {
 		return http.ErrHijacked
 	}
 	return http.NewResponseController(w.ResponseWriter).Flush()

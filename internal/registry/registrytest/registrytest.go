@@ -75,7 +75,9 @@ func Start(t testing.TB, opts Options) *Server {
 
 	cmd := exec.Command(bin, "serve", cfg)
 	cmd.SysProcAttr = dieWithParent()
-	cmd.Env = cleanEnv(os.Environ())
+	// It takes fresh buffers for every upload: a third of its time was garbage
+	// collection (200 copies of small images: 49 CPU seconds, and 36 with this).
+	cmd.Env = append(cleanEnv(os.Environ()), "GOGC=800")
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
