@@ -180,7 +180,7 @@ func (b *buildCmd) registries(ctx context.Context, req engine.Request) (*registr
 	if _, err := (registry.Hosts{}).Read(); err != nil {
 		return nil, err
 	}
-	var insecure []string
+	var hosts, insecure []string
 	for _, o := range req.Outputs {
 		if !isTrue(o.Attrs, "push") {
 			continue
@@ -193,12 +193,19 @@ func (b *buildCmd) registries(ctx context.Context, req engine.Request) (*registr
 			if _, err := (registry.Credentials{}).Lookup(ctx, ref.Name()); err != nil {
 				return nil, err
 			}
+			hosts = append(hosts, ref.Host)
 			if isTrue(o.Attrs, "registry.insecure") {
 				insecure = append(insecure, ref.Host)
 			}
 		}
 	}
-	return registry.New(registry.Options{Insecure: insecure, UserAgent: "lighter/" + version()}), nil
+	client := registry.New(registry.Options{Insecure: insecure, UserAgent: "lighter/" + version()})
+	for _, host := range hosts {
+		if _, _, err := client.Registry(host); err != nil {
+			return nil, errors.Join(err, client.Close())
+		}
+	}
+	return client, nil
 }
 
 // transport is the way to a host of a client, without credentials.

@@ -60,6 +60,10 @@ func TestConfiguredRegistries(t *testing.T) {
 	}
 	s.ok("build", "--build-arg", "FROM="+origin.Ref("sample:sample"), "--platform", "linux/amd64", s.dir+"/app")
 
+	s.write(".config/buildkit/buildkitd.toml", fmt.Sprintf("[registry.%q]\nca = [\"gone.pem\"]", origin.Addr))
+	if said := s.fails(push(origin.Ref("base:1"), origin.Ref("app:1"))...); !strings.Contains(said, s.dir+"/.config/buildkit/gone.pem: no such file") {
+		t.Error(said)
+	}
 	s.write(".config/buildkit/buildkitd.toml", "[registry.\"a\"]\nmirrors = 1")
 	for _, args := range [][]string{push(origin.Ref("base:1"), origin.Ref("app:1")), {"inspect", origin.Ref("app:1")}, {"convert", origin.Ref("app:1"), "oci:x"}, {"tune", origin.Ref("app:1")}} {
 		if said := s.fails(args...); !strings.Contains(said, s.dir+"/.config/buildkit/buildkitd.toml:2: ") {
