@@ -92,7 +92,7 @@ func TestMirrorsOfTheEngine(t *testing.T) {
 	s.write(".config/buildkit/buildkitd.toml", fmt.Sprintf("[registry.%q]\nmirrors = [%q]\nhttp = true\n", origin.Addr, lying.Addr))
 	lying.Rewrite(func(resp *http.Response) error {
 		if strings.Contains(resp.Request.URL.Path, "/blobs/") {
-			resp.Body = &flipped{resp.Body}
+			resp.Body = &flippedBody{resp.Body}
 		}
 		return nil
 	})
@@ -101,10 +101,10 @@ func TestMirrorsOfTheEngine(t *testing.T) {
 	}
 }
 
-// flipped is a body whose bytes are all others.
-type flipped struct{ io.ReadCloser }
+// flippedBody is a body whose bytes are all others.
+type flippedBody struct{ io.ReadCloser }
 
-func (f *flipped) Read(p []byte) (int, error) {
+func (f *flippedBody) Read(p []byte) (int, error) {
 	n, err := f.ReadCloser.Read(p)
 	for i := range p[:n] {
 		p[i] ^= 1
