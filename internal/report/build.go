@@ -162,6 +162,7 @@ func (b *Build) Report() Report {
 		Layers:   b.rows(),
 		Proofs:   []Proof{},
 		Warnings: append([]event.Warning{}, b.warnings...),
+		Findings: []Finding{},
 	}
 	for _, g := range steps {
 		r.Steps = append(r.Steps, g.Step)

@@ -28,6 +28,7 @@ type Report struct {
 	Layers   []Layer         `json:"layers"`       // in the image's order where known, else of appearance
 	Proofs   []Proof         `json:"proofs"`       // what the registry's own bytes say, one for each variant
 	Warnings []event.Warning `json:"warnings"`
+	Findings []Finding       `json:"findings"` // what cost the most first
 }
 
 // Summary is the build in one screen.

@@ -29,6 +29,9 @@ type Output struct {
 	Color bool // Err takes ANSI colours
 	JSON  bool // Report writes JSON to Out, too
 	Quiet bool // Report says only what is wrong on Err
+	// Explain shows with each finding what to change, and says so where there is
+	// nothing.
+	Explain bool
 
 	Width    int // columns of Err; 0 is 80
 	OutWidth int // columns of Out; 0 is unlimited, for files and pipes
@@ -82,6 +85,7 @@ func (o *Output) Report(r report.Report) error {
 		s.problems(r)
 	} else {
 		s.summary(r)
+		s.findings(r, o.Explain)
 	}
 	_, err := io.WriteString(o.Err, s.String())
 	return err
