@@ -41,7 +41,7 @@ func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine
 		}
 		mismatch = mismatch || wrong
 	}
-	fold.Stages = resp.Stages
+	fold.Stages = resp.Outline.StageNames()
 	rep := fold.Report()
 	if err := b.print(out, req, resp, rep); err != nil {
 		return err

@@ -108,6 +108,7 @@ type Response struct {
 	CheckFailed  bool            // Check found an error
 	CheckReport  string          // what Check prints
 	CheckJSON    []byte          // the same for programs, as docker buildx build --call=check,format=json
-	Stages       []string        // of the Dockerfile, in its order; nil where it was not read here
+	Outline      *Outline        // of the Dockerfile; nil where it was not read here
+	Context      []ContextFile   // by path; nil where the context was not read here, empty where nothing needed it
 	BaseDiffIDs  []string        // layers that came with base images; nil where the engine does not say
 }

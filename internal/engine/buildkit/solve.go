@@ -53,6 +53,7 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 	if err := c.makesVariants(ctx, opt); err != nil {
 		return nil, &engine.RequestError{Err: err}
 	}
+	said, seen := outline(req, opt), watchContext(opt)
 	// An internal build leaves no record in the engine's history, which would
 	// keep what the steps printed.
 	hidden := hiddenValues(req, secrets)
@@ -81,7 +82,7 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 		}
 		return nil, explain(ctx, err, req, view)
 	}
-	resp.Stages = stageNames(req, opt)
+	resp.Outline, resp.Context = said, seen.files()
 	return resp, viewErr
 }
 
