@@ -66,6 +66,7 @@ type buildCmd struct {
 	Progress     string `group:"What is said" enum:"auto,tty,plain,rawjson,quiet" env:"BUILDKIT_PROGRESS" default:"auto" help:"Live view: auto, tty, plain, rawjson or quiet."`
 	Quiet        bool   `group:"What is said" short:"q" help:"Print only the image ID, as docker does; the digest is in --metadata-file."`
 	Format       string `group:"What is said" enum:"text,json" default:"text" help:"Summary as text on standard error or json on standard output."`
+	Explain      bool   `group:"What is said" help:"Say which line to change: what missed the cache and why, and what would make the next build faster."`
 	Check        bool   `group:"What is said" help:"Check the Dockerfile and build nothing."`
 	Call         string `enum:"build,check" default:"build" hidden:"" help:"Method: build or check."`
 }
@@ -97,6 +98,7 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	}
 	// Raw progress is for programs: people's words would spoil it.
 	out.Quiet, out.JSON = b.Quiet || b.Progress == "rawjson", b.Format == "json"
+	out.Explain = b.Explain
 	client, err := b.registries(ctx, req)
 	if err != nil {
 		return err

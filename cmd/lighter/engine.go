@@ -50,12 +50,13 @@ func (f *engineFlags) open(ctx context.Context, opt buildkit.Options) (*openEngi
 	if err != nil {
 		return nil, err
 	}
-	return &openEngine{Client: client}, nil
+	return &openEngine{Client: client, cache: f.EngineAddr}, nil
 }
 
 // openEngine is a client and what must end with it.
 type openEngine struct {
 	*buildkit.Client
+	cache string // whose build cache it has: a state directory, or an address
 	after []func() error
 }
 
@@ -88,7 +89,7 @@ func (f *engineFlags) openShared(ctx context.Context, opt buildkit.Options) (*op
 		lease.Close()
 		return nil, err
 	}
-	return &openEngine{Client: client, after: []func() error{lease.Close}}, nil
+	return &openEngine{Client: client, cache: state, after: []func() error{lease.Close}}, nil
 }
 
 // startError names the disk where an engine could not start for want of space,
@@ -164,7 +165,7 @@ func (f *engineFlags) openInProcess(ctx context.Context, opt buildkit.Options) (
 	if err != nil {
 		return fail(err)
 	}
-	e := &openEngine{Client: client}
+	e := &openEngine{Client: client, cache: state}
 	for i := len(undo) - 1; i >= 0; i-- {
 		e.after = append(e.after, undo[i])
 	}

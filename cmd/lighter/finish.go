@@ -43,6 +43,7 @@ func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine
 	}
 	fold.Stages = resp.Outline.StageNames()
 	rep := fold.Report()
+	rep.Findings = b.findings(eng.cache, req, resp, rep)
 	if err := b.print(out, req, resp, rep); err != nil {
 		return err
 	}
