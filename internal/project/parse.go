@@ -20,7 +20,7 @@ func Load(path string) (Project, error) {
 	if err != nil {
 		return Project{}, err
 	}
-	p, err := Parse(shown(path), data)
+	p, err := Parse(Shown(path), data)
 	if err != nil {
 		return p, err
 	}
@@ -40,13 +40,13 @@ func readFile(path string) ([]byte, error) {
 		err = errors.New("over 1 MiB: nobody has written that by hand")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", shown(path), err)
+		return nil, fmt.Errorf("%s: %w", Shown(path), err)
 	}
 	return data, nil
 }
 
-// shown is a path as people write it: from the working directory.
-func shown(path string) string {
+// Shown is a path as people write it: from the working directory.
+func Shown(path string) string {
 	wd, err := os.Getwd()
 	if err != nil {
 		return path

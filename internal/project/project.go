@@ -19,6 +19,7 @@ const Name = "lighter.toml"
 // (see shapes), help what the schema tells editors.
 type Project struct {
 	Path string `toml:"-"` // of the file; absolute where Load read it
+	Name string `toml:"-"` // of the variant that this is, "" for the project itself
 
 	Image     string   `toml:"image" is:"image" help:"Name of the image, as registry.example.com/team/app. A tag in it is the only tag."`
 	Tags      []string `toml:"tags" is:"tag" help:"Tags; {version}, {major}, {minor}, {patch} and {variant} are filled in. Default: latest, and for a variant its name."`

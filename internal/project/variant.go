@@ -41,9 +41,9 @@ func eachValue(m map[string]string, with *strings.Replacer) map[string]string {
 func (p Project) Variant(name string) (Project, error) {
 	v, ok := p.Variants[name]
 	if name != "" && !ok {
-		return p, fmt.Errorf("%s has no variant %q; %s", shown(p.Path), name, didYouMean(name, slices.Sorted(maps.Keys(p.Variants))))
+		return p, fmt.Errorf("%s has no variant %q; %s", Shown(p.Path), name, didYouMean(name, slices.Sorted(maps.Keys(p.Variants))))
 	}
-	p.Tags = p.tagsOf(name, v)
+	p.Name, p.Tags = name, p.tagsOf(name, v)
 	p.Target, p.Base = either(v.Target, p.Target), either(v.Base, p.Base)
 	if v.Features != nil {
 		p.Features = v.Features
@@ -150,12 +150,16 @@ func (p Project) Names() []string {
 	return all
 }
 
-// CacheRef is where a part of the cache is: auto is IMAGE:buildcache.
+// CacheRef is where a part of the cache is. auto is IMAGE:buildcache, with the
+// variant's name behind it: two variants would overwrite each other's.
 func (p Project) CacheRef(part string) string {
-	if part == "auto" {
-		return tagged(p.Image, "buildcache")
+	switch {
+	case part != "auto":
+		return part
+	case p.Name != "":
+		return tagged(p.Image, "buildcache-"+p.Name)
 	}
-	return part
+	return tagged(p.Image, "buildcache")
 }
 
 // tagged is a name with a tag, instead of its own where it has one.

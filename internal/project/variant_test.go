@@ -65,6 +65,10 @@ no-default-features = true
 		t.Error("args ask for a version, and nobody would read it")
 	}
 	slim = slim.At("1.2.3")
+	slim.Image = "r:5000/app:1"
+	if got, full := slim.CacheRef("auto"), slim.CacheRef("r/cache"); got != "r:5000/app:buildcache-slim" || full != "r/cache" {
+		t.Errorf("caches %s and %s", got, full)
+	}
 	if slim.NeedsVersion() {
 		t.Error("still wants a version")
 	}
