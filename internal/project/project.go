@@ -2,9 +2,9 @@
 // which variants it describes, how its tags and its version come about, and
 // what a first one looks like for a project that has none.
 //
-// It reads files of the project and asks git for a tag. It never builds, never
-// reaches a registry, and knows no flag: what a verb makes of a project is the
-// verb's.
+// It reads files of the project, asks git for a tag and a remote, and writes
+// nothing but first files where there are none. It never builds, never reaches a
+// registry, and knows no flag: what a verb makes of a project is the verb's.
 package project
 
 import "path/filepath"

@@ -114,3 +114,19 @@ func compile(t *testing.T) *jsonschema.Schema {
 	}
 	return s
 }
+
+// What the README shows is what lighter reads.
+func TestReadmeParses(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(readme), "```toml\n")
+	text, _, found := strings.Cut(after, "```")
+	if !found {
+		t.Fatal("the README shows no lighter.toml")
+	}
+	if p := parse(t, text); len(p.Variants) != 5 {
+		t.Errorf("%d variants, and the README says four and one", len(p.Variants))
+	}
+}
