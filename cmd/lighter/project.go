@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,13 +70,11 @@ func (b *buildCmd) projectFile() (string, error) {
 	default:
 		return b.Project, nil
 	}
-	dir := b.Context
-	if dir == "" {
-		dir = "."
-	} else if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return "", nil // a URL, a tar, standard input
+	dir := cmp.Or(b.Context, ".")
+	if info, err := os.Stat(dir); err == nil && info.IsDir() { // no URL, no tar, not standard input
+		return project.Find(dir)
 	}
-	return project.Find(dir)
+	return "", nil
 }
 
 // isOf tells whether the context that was typed is the project's.

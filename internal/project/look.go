@@ -12,7 +12,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/pelletier/go-toml/v2")
+	"github.com/pelletier/go-toml/v2"
+)
 
 // ExampleHost is the registry that Init writes where it knows none.
 const ExampleHost = "registry.example.com"
@@ -193,4 +194,3 @@ func repository(name string) string {
 	}
 	return strings.Join(parts, "-")
 }
-

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -44,7 +45,7 @@ func (p Project) Variant(name string) (Project, error) {
 		return p, fmt.Errorf("%s has no variant %q; %s", Shown(p.Path), name, didYouMean(name, slices.Sorted(maps.Keys(p.Variants))))
 	}
 	p.Name, p.Tags = name, p.tagsOf(name, v)
-	p.Target, p.Base = either(v.Target, p.Target), either(v.Base, p.Base)
+	p.Target, p.Base = cmp.Or(v.Target, p.Target), cmp.Or(v.Base, p.Base)
 	if v.Features != nil {
 		p.Features = v.Features
 	}
@@ -62,13 +63,6 @@ func (p Project) Variant(name string) (Project, error) {
 	p.Labels, p.Annotations = eachValue(p.Labels, with), eachValue(p.Annotations, with)
 	p.Variants = nil
 	return p, nil
-}
-
-func either(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }
 
 // tagsOf are the tags of a variant, with its name in them. Those of the project
