@@ -118,6 +118,7 @@ switch --push            INPUT_PUSH
 switch --load            INPUT_LOAD
 lines  --output          INPUT_OUTPUTS
 value  --compression     INPUT_COMPRESSION
+commas --add-compression INPUT_ADD_COMPRESSION
 switch --force-compression INPUT_FORCE_COMPRESSION
 lines  --cache-from      INPUT_CACHE_FROM
 lines  --cache-to        INPUT_CACHE_TO

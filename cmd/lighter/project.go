@@ -121,6 +121,10 @@ func (b *buildCmd) take(p project.Project) (took []string) {
 			took[len(took)-1] += " and " + report.Plural(more, "more tag")
 		}
 	}
+	if len(p.AddCompression) > 0 && b.Compression == "" && len(b.AddCompression) == 0 && b.makesIndex() {
+		b.AddCompression = p.AddCompression
+		say("also %s", strings.Join(p.AddCompression, " and "))
+	}
 	if p.Compression != "" && b.Compression == "" {
 		b.Compression = p.Compression
 		say("%s", p.Compression)
@@ -229,6 +233,17 @@ func (b *buildCmd) pushes() bool {
 		out, err := parseOutput(s)
 		return err == nil && isTrue(out.Attrs, "push")
 	})
+}
+
+// makesIndex tells whether all that this build makes can be an index of several
+// compressions.
+func (b *buildCmd) makesIndex() bool {
+	for _, s := range b.Output {
+		if out, err := parseOutput(s); err != nil || out.Type != "image" && out.Type != "oci" {
+			return false
+		}
+	}
+	return !b.Load && (b.Push || len(b.Output) > 0)
 }
 
 // variantsHere are the variants of the project around the shell.

@@ -6,6 +6,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/image"
 )
 
 // check looks at what only several keys together can have wrong, and puts the
@@ -17,6 +20,7 @@ func (r *reader) check(p *Project) {
 	if p.Image == "" {
 		r.needImage(p)
 	}
+	r.checkCompressions(p.Compression, p.AddCompression)
 	r.checkTool(p.Toolchain)
 	for id, s := range p.Secrets {
 		if (s.File == "") == (s.Env == "") {
@@ -39,6 +43,27 @@ func (r *reader) needImage(p *Project) {
 		if k.needs {
 			r.problem(r.places[k.key], k.key, "wants to know the image: add image = \"REGISTRY/NAME\"")
 		}
+	}
+}
+
+// checkCompressions refuses what cannot stand in one index.
+func (r *reader) checkCompressions(first string, added []string) {
+	if len(added) == 0 {
+		return
+	}
+	if first == "" {
+		first = codec.Compression{}.String()
+	}
+	var all []codec.Compression
+	for _, s := range append([]string{first}, added...) {
+		c, err := codec.Parse(s)
+		if err != nil {
+			return // which its key has said
+		}
+		all = append(all, c)
+	}
+	if _, err := image.Variants(all...); err != nil {
+		r.problem(r.places["add-compression"], "add-compression", "%s", err)
 	}
 }
 

@@ -28,6 +28,7 @@ func TestParseWhole(t *testing.T) {
 		Platforms:        []string{"linux/amd64", "linux/arm64"},
 		Version:          "Cargo.toml",
 		Compression:      "zstd:9",
+		AddCompression:   []string{"gzip"},
 		ForceCompression: true,
 		Cache:            project.Cache{Layers: "auto", Mounts: "registry.example.com/team/app:mounts"},
 		Context:          "src",
@@ -132,6 +133,7 @@ lighter.toml:1:56: files[0].owner: "root": want UID or UID:GID, as 1000:1000`},
 		// What several keys have wrong together.
 		{"image = 'a:1'\ntags = ['2']\n", `lighter.toml:2:1: tags: image has the tag 1 already: drop one of the two`},
 		{"tags = ['2']\n", `lighter.toml:1:1: tags: wants to know the image: add image = "REGISTRY/NAME"`},
+		{"compression = 'gzip'\nadd-compression = ['gzip:9']\n", `lighter.toml:2:1: add-compression: gzip:9: there is a gzip:6 variant already`},
 		{"cache = 'auto'\n", `lighter.toml:1:9: cache: wants to know the image: add image = "REGISTRY/NAME"`},
 		{"[secrets.a]\n[secrets.b]\nenv = 'B'\nfile = 'b'\n", `lighter.toml:1:10: secrets.a: want one source: { env = "NAME" } or { file = "PATH" }
 lighter.toml:2:10: secrets.b: want one source: { env = "NAME" } or { file = "PATH" }`},

@@ -26,9 +26,10 @@ type Project struct {
 	Platforms []string `toml:"platforms" is:"platform" help:"Platforms to make the image for. Default: this machine's, on Linux."`
 	Version   string   `toml:"version" is:"version" help:"Where {version} comes from: a file (Cargo.toml, package.json, pyproject.toml, or one that holds nothing else), git for the last tag, or the version itself. Default: the first of Cargo.toml, package.json, pyproject.toml, VERSION and git that has one."`
 
-	Compression      string `toml:"compression" is:"compression" help:"Of layers: zstd[:1-22], gzip[:1-9] or uncompressed. Default: zstd:3."`
-	ForceCompression bool   `toml:"force-compression" help:"Compress base layers that way too."`
-	Cache            Cache  `toml:"cache" is:"cache" help:"Where the build cache is kept between machines: auto for IMAGE:buildcache, a name in a registry, oci:DIR, gha in GitHub Actions; or a table that says it for layers and cache mounts separately."`
+	Compression      string   `toml:"compression" is:"compression" help:"Of layers: zstd[:1-22], gzip[:1-9] or uncompressed. Default: zstd:3."`
+	AddCompression   []string `toml:"add-compression" is:"compression" help:"Further compressions of each image in one index, for builds that push or write an OCI layout: gzip for clients that read nothing else."`
+	ForceCompression bool     `toml:"force-compression" help:"Compress base layers that way too."`
+	Cache            Cache    `toml:"cache" is:"cache" help:"Where the build cache is kept between machines: auto for IMAGE:buildcache, a name in a registry, oci:DIR, gha in GitHub Actions; or a table that says it for layers and cache mounts separately."`
 
 	Context    string            `toml:"context" is:"path" help:"Directory that is sent to the build. Default: the one of this file."`
 	Dockerfile string            `toml:"dockerfile" is:"path" help:"Default: Dockerfile in the context."`

@@ -39,7 +39,7 @@ var shapes = map[string]shape{
 	"tag":         {want: "a tag, as {version} or latest: letters, digits, _ . -", pattern: tagCharacters, fits: placeholders, once: true},
 	"template":    {want: "a tag, with {version} or axes in it: letters, digits, _ . -", pattern: tagCharacters, once: true},
 	"platform":    {want: "OS/ARCH, as linux/arm64", fits: platform, once: true},
-	"compression": {want: "zstd[:1-22], gzip[:1-9] or uncompressed", fits: compression},
+	"compression": {want: "zstd[:1-22], gzip[:1-9] or uncompressed", fits: compression, once: true},
 	"cache":       {want: "auto, a name in a registry, oci:DIR or gha", fits: cacheName},
 	"toolchain":   {want: "one of " + strings.Join(toolchains, ", "), oneOf: toolchains},
 	"version":     {want: "git, a file that has it, or the version itself, as 1.2.3", pattern: `\S(.*\S)?`},
