@@ -133,7 +133,7 @@ value  --engine          INPUT_ENGINE
 # Without a project's file the context is the workspace, as nobody says another.
 if [ -n "${INPUT_CONTEXT:-}" ]; then
   args+=(-- "$INPUT_CONTEXT")
-elif [ ! -e lighter.toml ] && [ "${INPUT_PROJECT:-none}" = none ]; then
+elif [ "${INPUT_PROJECT:-none}" = none ] && ! ls lighter.toml docker-bake.hcl docker-bake.json 2>/dev/null | grep -q .; then
   args+=(-- .)
 fi
 

@@ -24,8 +24,8 @@ import (
 type buildCmd struct {
 	Context string `arg:"" optional:"" predictor:"dir" help:"Directory, git or http URL, tar file, or - for a tar or Dockerfile on standard input (default: what lighter.toml says)."`
 
-	Project string `group:"What to build" predictor:"file" placeholder:"FILE|none" help:"The project's file (default: lighter.toml in the context or above)."`
-	Variant string `group:"What to build" predictor:"variant" placeholder:"NAME" help:"Variant of lighter.toml to build."`
+	Project string `group:"What to build" predictor:"file" placeholder:"FILE|none" help:"The project's file (default: lighter.toml in the context or above; without a context also docker-bake.hcl or .json)."`
+	Variant string `group:"What to build" predictor:"variant" placeholder:"NAME" help:"Variant of lighter.toml, or target of docker-bake.hcl, to build."`
 
 	File         string   `group:"What to build" short:"f" predictor:"file" placeholder:"FILE" help:"Dockerfile; - reads it from standard input (default CONTEXT/Dockerfile)."`
 	Tag          []string `group:"What to build" short:"t" sep:"none" placeholder:"NAME:TAG" help:"Name of the image; may be repeated."`

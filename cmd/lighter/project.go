@@ -24,6 +24,9 @@ func (b *buildCmd) fromProject(ctx context.Context) (said string, err error) {
 	if err != nil {
 		return "", usageError{err}
 	}
+	if files := b.bakeFiles(path); len(files) > 0 {
+		return b.fromBake(files)
+	}
 	if path == "" {
 		switch {
 		case b.Variant != "":
@@ -116,10 +119,7 @@ func (b *buildCmd) take(p project.Project) (took []string) {
 	}
 	if names := p.Names(); len(names) > 0 && len(b.Tag) == 0 {
 		b.Tag = names
-		say("image %s", names[0])
-		if more := len(names) - 1; more > 0 {
-			took[len(took)-1] += " and " + report.Plural(more, "more tag")
-		}
+		say("%s", imageSaid(names))
 	}
 	if len(p.AddCompression) > 0 && b.Compression == "" && len(b.AddCompression) == 0 && b.makesIndex() {
 		b.AddCompression = p.AddCompression
@@ -249,8 +249,12 @@ func (b *buildCmd) makesIndex() bool {
 // variantsHere are the variants of the project around the shell.
 func variantsHere(complete.Args) []string {
 	path, err := project.Find(".")
-	if err != nil || path == "" {
+	if err != nil {
 		return nil
+	}
+	if files := project.FindBake("."); path == "" && len(files) > 0 {
+		b, _ := project.LoadBake(files, os.LookupEnv)
+		return b.Names() // none of a file that cannot be read
 	}
 	p, err := project.Load(path)
 	if err != nil {

@@ -95,7 +95,7 @@ func nearest(s string, known []string) string {
 		}
 		d := levenshtein.Distance(s, k, nil)
 		begun := len(s) >= 3 && strings.HasPrefix(k, s)
-		if (begun || d <= max(1, len(s)/3)) && d < least {
+		if (begun || d <= (len(s)+2)/3) && d < least {
 			best, least = k, d
 		}
 	}

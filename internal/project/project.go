@@ -1,6 +1,7 @@
 // Package project owns lighter.toml: where it is found, what may stand in it,
 // which variants it describes, how its tags and its version come about, and
-// what a first one looks like for a project that has none.
+// what a first one looks like for a project that has none. It also reads the
+// files of docker buildx bake.
 //
 // It reads files of the project, asks git for a tag and a remote, and writes
 // nothing but first files where there are none. It never builds, never reaches a
