@@ -130,10 +130,18 @@ value  --provenance      INPUT_PROVENANCE
 value  --sbom            INPUT_SBOM
 value  --engine          INPUT_ENGINE
 
-# Without a project's file the context is the workspace, as nobody says another.
+# described tells whether a file says what the context is.
+described() {
+  case ${INPUT_PROJECT:-} in
+    none) return 1 ;;
+    '') [ -e lighter.toml ] || [ -e docker-bake.hcl ] || [ -e docker-bake.json ] ;;
+  esac
+}
+
+# Without one the context is the workspace, as nobody says another.
 if [ -n "${INPUT_CONTEXT:-}" ]; then
   args+=(-- "$INPUT_CONTEXT")
-elif [ "${INPUT_PROJECT:-none}" = none ] && ! ls lighter.toml docker-bake.hcl docker-bake.json 2>/dev/null | grep -q .; then
+elif ! described; then
   args+=(-- .)
 fi
 
