@@ -71,7 +71,7 @@ check: cross ## format, vet, lint, shell scripts, go.mod, other systems
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 	hack/changelog.sh --check
-	@if command -v shellcheck >/dev/null; then shellcheck -x -e SC2317 .ci/run hack/*.sh; else echo "check: shellcheck is not installed, scripts not checked" >&2; fi
+	@if command -v shellcheck >/dev/null; then shellcheck -x -e SC2317 .ci/run hack/*.sh action/*.sh; else echo "check: shellcheck is not installed, scripts not checked" >&2; fi
 	$(GOLANGCI_LINT) run ./...
 
 cross: ## build for macOS and Windows, and for Linux without a C compiler

@@ -22,7 +22,10 @@ import (
 
 // buildCmd has docker buildx build's flags, spelled the same, and a few more.
 type buildCmd struct {
-	Context string `arg:"" predictor:"dir" help:"Directory, git or http URL, tar file, or - for a tar or Dockerfile on standard input."`
+	Context string `arg:"" optional:"" predictor:"dir" help:"Directory, git or http URL, tar file, or - for a tar or Dockerfile on standard input (default: what lighter.toml says)."`
+
+	Project string `group:"What to build" predictor:"file" placeholder:"FILE|none" help:"The project's file (default: lighter.toml in the context or above; without a context also docker-bake.hcl or .json)."`
+	Variant string `group:"What to build" predictor:"variant" placeholder:"NAME" help:"Variant of lighter.toml, or target of docker-bake.hcl, to build."`
 
 	File         string   `group:"What to build" short:"f" predictor:"file" placeholder:"FILE" help:"Dockerfile; - reads it from standard input (default CONTEXT/Dockerfile)."`
 	Tag          []string `group:"What to build" short:"t" sep:"none" placeholder:"NAME:TAG" help:"Name of the image; may be repeated."`
@@ -81,6 +84,10 @@ func (*buildCmd) Resume() string { return "the same command goes on from what is
 
 // Run builds, proves what was pushed, and says what happened.
 func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) (err error) {
+	said, err := b.fromProject(ctx)
+	if err != nil {
+		return err
+	}
 	req, err := b.request()
 	if err != nil {
 		return usageError{err}
@@ -99,6 +106,9 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	// Raw progress is for programs: people's words would spoil it.
 	out.Quiet, out.JSON = b.Quiet || b.Progress == "rawjson", b.Format == "json"
 	out.Explain = b.Explain
+	if said != "" && !out.Quiet {
+		fmt.Fprintln(out.Err, report.Clean(said))
+	}
 	client, err := b.registries(ctx, req)
 	if err != nil {
 		return err

@@ -55,6 +55,7 @@ func predictors() kongcompletion.Option {
 		"dir":  complete.PredictDirs("*"),
 		"compression": complete.PredictSet("zstd:1", "zstd:3", "zstd:6", "zstd:9", "zstd:12", "zstd:15", "zstd:19", "zstd:chunked",
 			"gzip:1", "gzip:6", "gzip:9", "uncompressed"),
+		"variant":  complete.PredictFunc(variantsHere),
 		"platform": complete.PredictSet("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"),
 	})
 }

@@ -38,6 +38,7 @@ const (
 // cli is the whole command line; its tags are its documentation.
 type cli struct {
 	Build   buildCmd   `cmd:"" help:"Build an image from a Dockerfile."`
+	Init    initCmd    `cmd:"" help:"Write a lighter.toml for the project that is here."`
 	Convert convertCmd `cmd:"" help:"Convert an image that exists: other compression, another place."`
 	Inspect inspectCmd `cmd:"" help:"Show what an image is by its own bytes, or prove what its layers are."`
 	Doctor  doctorCmd  `cmd:"" help:"Say what works on this machine, and probe registries that are named."`

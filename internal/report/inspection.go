@@ -149,7 +149,7 @@ func (p PlatformImage) LayerTable() Table {
 	row := func(l InspectedLayer, by string) {
 		frames, tar, ratio := "no", unknown, ""
 		if l.SeekTable {
-			frames = plural(l.Frames, "frame")
+			frames = Plural(l.Frames, "frame")
 		}
 		if l.TarSize != nil {
 			tar = Bytes(*l.TarSize)
@@ -192,13 +192,13 @@ func (p PlatformImage) Encoders() (names []string, epoch *time.Time) {
 func (i Inspection) Headline() string {
 	parts := []string{KindName(i.MediaType)}
 	if n := len(i.Platforms); n != 1 || len(i.Attestations)+len(i.Artifacts) > 0 {
-		parts = append(parts, plural(n, "image"))
+		parts = append(parts, Plural(n, "image"))
 	}
 	if n := len(i.Attestations); n > 0 {
-		parts = append(parts, plural(n, "attestation"))
+		parts = append(parts, Plural(n, "attestation"))
 	}
 	if n := len(i.Artifacts); n > 0 {
-		parts = append(parts, plural(n, "artifact"))
+		parts = append(parts, Plural(n, "artifact"))
 	}
 	return strings.Join(append(parts, Bytes(i.Size)+" in all"), " · ")
 }
@@ -209,14 +209,15 @@ func (p PlatformImage) Headline() string {
 	if platform == "" {
 		platform = "no platform"
 	}
-	line := fmt.Sprintf("%s · %s to pull · %s", platform, Bytes(p.PullSize), plural(len(p.Layers), "layer"))
+	line := fmt.Sprintf("%s · %s to pull · %s", platform, Bytes(p.PullSize), Plural(len(p.Layers), "layer"))
 	if p.TarSize != nil {
 		line += " of " + Bytes(*p.TarSize) + " unpacked"
 	}
 	return line
 }
 
-func plural(n int, what string) string {
+// Plural is "1 layer", "2 layers".
+func Plural(n int, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

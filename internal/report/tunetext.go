@@ -13,7 +13,7 @@ func (t *Tuning) Headline() string {
 		return "nothing was measured"
 	}
 	return fmt.Sprintf("%s for %s a build at %s · %s → %s in %s · pulled in %s",
-		l.Name, plural(t.PullsPerBuild, "pull"), t.Bandwidth, Bytes(t.Tar), Bytes(l.Size), l.Compress.Median, l.Pull.Took)
+		l.Name, Plural(t.PullsPerBuild, "pull"), t.Bandwidth, Bytes(t.Tar), Bytes(l.Size), l.Compress.Median, l.Pull.Took)
 }
 
 // Criterion says what is recommended and why, in one line.
@@ -29,11 +29,11 @@ func (t *Tuning) Model() string {
 
 // Basis says what was measured.
 func (t *Tuning) Basis() string {
-	of := fmt.Sprintf("all %s in %s", Bytes(t.Tar), plural(len(t.Layers), "layer"))
+	of := fmt.Sprintf("all %s in %s", Bytes(t.Tar), Plural(len(t.Layers), "layer"))
 	if t.Sample < t.Tar {
-		of = fmt.Sprintf("%s of the %s in %s", Bytes(t.Sample), Bytes(t.Tar), plural(len(t.Layers), "layer"))
+		of = fmt.Sprintf("%s of the %s in %s", Bytes(t.Sample), Bytes(t.Tar), Plural(len(t.Layers), "layer"))
 	}
-	return fmt.Sprintf("%s · medians on %s; times are of the whole image", of, plural(t.Cores, "core"))
+	return fmt.Sprintf("%s · medians on %s; times are of the whole image", of, Plural(t.Cores, "core"))
 }
 
 // Likeness names the levels that might be as good; "" where there are none.

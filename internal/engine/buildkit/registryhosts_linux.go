@@ -80,7 +80,8 @@ func watchPushes(hosts docker.RegistryHosts, stall time.Duration) docker.Registr
 			if next == nil {
 				next = http.DefaultTransport
 			}
-			watched.Transport = &pushWatcher{next: &patientTransport{next: next, limits: limits, stall: stall}}
+			patient := &patientTransport{next: next, limits: limits, stall: stall}
+			watched.Transport = &pushWatcher{next: &manifestTransport{next: patient, waits: manifestWaits}}
 			found[i].Client = &watched
 		}
 		return found, nil

@@ -1,0 +1,196 @@
+package project
+
+import (
+	"encoding/json"
+	"maps"
+	"net/url"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// ExampleHost is the registry that Init writes where it knows none.
+const ExampleHost = "registry.example.com"
+
+// found is what a directory looks like to somebody who would write its file.
+type found struct {
+	Image      string
+	Kind       string // "Go module", "Rust crate", …; "" where nothing is known
+	Dockerfile bool
+	Version    string // the file that has one
+	Toolchain  string
+	Command    string // that makes something, of which nobody says where
+	Binaries   []string
+	Features   []string
+	Checks     [][2]string // name and command line
+	Source     string      // URL of the repository, "" where it is not known
+	GitHub     bool        // a workflow comes with it
+	Schema     string
+}
+
+// look finds out what lies in a directory.
+func look(dir string) found {
+	f := found{Schema: SchemaURL}
+	name := filepath.Base(dir)
+	if abs, err := filepath.Abs(dir); err == nil {
+		name = filepath.Base(abs)
+	}
+	has := func(file string) bool {
+		info, err := os.Stat(filepath.Join(dir, file))
+		return err == nil && info.Mode().IsRegular()
+	}
+	f.Dockerfile = has("Dockerfile")
+	switch {
+	case has("go.mod"):
+		f.Kind, f.Toolchain = "Go module", "go"
+		f.Checks = [][2]string{{"test", "go test ./..."}, {"vet", "go vet ./..."}}
+		f.Binaries = commands(dir)
+		if m := goModule(dir); m != "" {
+			name = m
+		}
+	case has("Cargo.toml"):
+		f.Kind, f.Toolchain, f.Version = "Rust crate", "cargo", "Cargo.toml"
+		f.Checks = [][2]string{{"test", "cargo test --locked"}, {"clippy", "cargo clippy --locked -- -D warnings"}}
+		if n := f.crate(dir); n != "" {
+			name = n
+		}
+	case has("package.json"):
+		f.Kind, f.Version = "Node package", "package.json"
+		f.Checks = [][2]string{{"test", "npm test"}}
+		if n := nodeName(dir); n != "" {
+			name = n
+		}
+	case has("CMakeLists.txt"):
+		f.Kind, f.Command = "CMake project", "cmake -B build -DCMAKE_BUILD_TYPE=Release && cmake --build build"
+	case has("Makefile"):
+		f.Kind, f.Command = "project with a Makefile", "make"
+	case f.Dockerfile:
+		f.Kind = "project with a Dockerfile"
+	}
+	if f.Version != "" {
+		if _, err := fileVersion(dir, f.Version); err != nil {
+			f.Version = ""
+		}
+	}
+	f.Image = ExampleHost + "/" + repository(name)
+	if slug := gitHub(dir); slug != "" {
+		f.Image, f.Source = "ghcr.io/"+strings.ToLower(slug), "https://github.com/"+slug
+	}
+	return f
+}
+
+// commands are the main packages below cmd, where that is the only place to
+// look and there are several.
+func commands(dir string) []string {
+	mains, err := filepath.Glob(filepath.Join(dir, "cmd", "*", "main.go"))
+	if err != nil || len(mains) < 2 {
+		return nil
+	}
+	var names []string
+	for _, m := range mains {
+		if name := filepath.Base(filepath.Dir(m)); shapes["binary"].wrong(name) == "" {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+var moduleLine = regexp.MustCompile(`(?m)^module\s+"?([^\s"]+)`)
+
+// goModule is the last part of a module's path, without a major version.
+func goModule(dir string) string {
+	data, err := readFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		return ""
+	}
+	m := moduleLine.FindSubmatch(data)
+	if m == nil {
+		return ""
+	}
+	module := string(m[1])
+	if base := path.Base(module); regexp.MustCompile(`\Av\d+\z`).MatchString(base) {
+		module = path.Dir(module)
+	}
+	return path.Base(module)
+}
+
+// crate reads name, binaries and features of a Rust crate.
+func (f *found) crate(dir string) string {
+	data, err := readFile(filepath.Join(dir, "Cargo.toml"))
+	if err != nil {
+		return ""
+	}
+	var c struct {
+		Package  struct{ Name string }
+		Bin      []struct{ Name string }
+		Features map[string]any
+	}
+	if toml.Unmarshal(data, &c) != nil {
+		return ""
+	}
+	for _, b := range c.Bin {
+		if shapes["binary"].wrong(b.Name) == "" {
+			f.Binaries = append(f.Binaries, b.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Features)) {
+		if name != "default" && shapes["feature"].wrong(name) == "" {
+			f.Features = append(f.Features, name)
+		}
+	}
+	return c.Package.Name
+}
+
+func nodeName(dir string) string {
+	data, err := readFile(filepath.Join(dir, "package.json"))
+	if err != nil {
+		return ""
+	}
+	var p struct{ Name string }
+	if json.Unmarshal(data, &p) != nil {
+		return ""
+	}
+	return path.Base(p.Name) // without the scope
+}
+
+// gitHub is OWNER/NAME of the repository on GitHub that dir was cloned from; ""
+// where it is from elsewhere.
+func gitHub(dir string) string {
+	out, err := exec.Command("git", "-C", dir, "remote", "get-url", "origin").Output()
+	if err != nil {
+		return ""
+	}
+	remote := strings.TrimSpace(string(out))
+	if rest, ok := strings.CutPrefix(remote, "git@github.com:"); ok {
+		remote = "https://github.com/" + rest
+	}
+	u, err := url.Parse(remote)
+	if err != nil || u.Hostname() != "github.com" {
+		return ""
+	}
+	slug := strings.TrimSuffix(strings.Trim(u.Path, "/"), ".git")
+	if shapes["image"].wrong("ghcr.io/"+strings.ToLower(slug)) != "" {
+		return ""
+	}
+	return slug
+}
+
+// repository makes a name that a registry takes out of any other.
+func repository(name string) string {
+	var parts []string
+	for part := range strings.FieldsFuncSeq(strings.ToLower(name), func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < '0' || c > '9')
+	}) {
+		parts = append(parts, part)
+	}
+	if len(parts) == 0 {
+		return "app"
+	}
+	return strings.Join(parts, "-")
+}

@@ -1,0 +1,119 @@
+package project
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// aVersion is what a tag can be made of.
+var aVersion = regexp.MustCompile(`\A\d+(\.\d+)*([-+.][0-9A-Za-z.+-]+)?\z`)
+
+// manifests are the files that have a version at a known place.
+var manifests = map[string][][]string{
+	"Cargo.toml":     {{"package", "version"}, {"workspace", "package", "version"}},
+	"package.json":   {{"version"}},
+	"pyproject.toml": {{"project", "version"}, {"tool", "poetry", "version"}},
+}
+
+// ReadVersion answers the project's version, without a v before it, from where
+// the file says, or from the first usual place that has one.
+func (p Project) ReadVersion(ctx context.Context) (string, error) {
+	source := p.Version
+	if aVersion.MatchString(strings.TrimPrefix(source, "v")) {
+		return strings.TrimPrefix(source, "v"), nil
+	}
+	if source == "git" {
+		return gitVersion(ctx, p.Dir())
+	}
+	if source != "" {
+		return fileVersion(p.Dir(), source)
+	}
+	for _, name := range []string{"Cargo.toml", "package.json", "pyproject.toml", "VERSION"} {
+		v, err := fileVersion(p.Dir(), name)
+		if err == nil {
+			return v, nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoVersion) {
+			return "", err
+		}
+	}
+	v, err := gitVersion(ctx, p.Dir())
+	if err != nil {
+		return "", fmt.Errorf("no version in Cargo.toml, package.json, pyproject.toml or VERSION, and %w: say version = … in %s", err, Name)
+	}
+	return v, nil
+}
+
+var errNoVersion = errors.New("there is no version in it")
+
+// fileVersion reads a manifest, or a file that holds nothing but a version.
+func fileVersion(dir, name string) (string, error) {
+	data, err := readFile(filepath.Join(dir, name))
+	if err != nil {
+		return "", fmt.Errorf("version: %w", err)
+	}
+	paths, isManifest := manifests[filepath.Base(name)]
+	if !isManifest {
+		return checkVersion(name, string(data))
+	}
+	var all map[string]any
+	if strings.HasSuffix(name, ".json") {
+		err = json.Unmarshal(data, &all)
+	} else {
+		err = toml.Unmarshal(data, &all)
+	}
+	if err != nil {
+		return "", fmt.Errorf("version: %s: %w", name, err)
+	}
+	for _, path := range paths {
+		if v, ok := dig(all, path); ok {
+			return checkVersion(name, v)
+		}
+	}
+	return "", fmt.Errorf("version: %s: %w", name, errNoVersion)
+}
+
+// dig follows keys to a string.
+func dig(in map[string]any, path []string) (string, bool) {
+	for _, k := range path[:len(path)-1] {
+		in, _ = in[k].(map[string]any)
+	}
+	s, ok := in[path[len(path)-1]].(string)
+	return s, ok
+}
+
+func checkVersion(name, s string) (string, error) {
+	v := strings.TrimPrefix(strings.TrimSpace(s), "v")
+	if !aVersion.MatchString(v) {
+		return "", fmt.Errorf("version: %s: %.40q is none: want 1.2.3", name, s)
+	}
+	return v, nil
+}
+
+// gitVersion is the last tag like v1.2.3, with what git describes behind it
+// where there are commits since.
+func gitVersion(ctx context.Context, dir string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", "describe", "--tags", "--match", "v[0-9]*", "--match", "[0-9]*")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.Output()
+	var failed *exec.ExitError
+	if errors.As(err, &failed) {
+		return "", fmt.Errorf("git has no tag like v1.2.3: %s", bytes.TrimPrefix(bytes.TrimSpace(failed.Stderr), []byte("fatal: ")))
+	}
+	if err != nil {
+		return "", fmt.Errorf("git has no tag like v1.2.3: %w", err)
+	}
+	return checkVersion("git", string(out))
+}
