@@ -119,24 +119,9 @@ func (c *converter) run(ctx context.Context, reg *registryProcess, round int) er
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended, peak := make(chan struct{}), make(chan int64)
-	go func() {
-		most := int64(0)
-		for {
-			select {
-			case <-ended:
-				peak <- most
-				return
-			case <-time.After(50 * time.Millisecond):
-				if now, err := peakMemory(cmd.Process.Pid); err == nil {
-					most = max(most, now)
-				}
-			}
-		}
-	}()
+	peak := watchMemory(cmd.Process.Pid)
 	err := cmd.Wait()
-	close(ended)
-	most := <-peak
+	most := peak()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, said.String())
 	}
@@ -154,6 +139,30 @@ func (c *converter) run(ctx context.Context, reg *registryProcess, round int) er
 	c.taken = append(c.taken, t)
 	fmt.Printf("round %d  %-18s %6.2f s  CPU %6.2f s  %4.0f MB of memory  %s\n", round, c.name, t.wall, t.cpu, t.memory/1e6, report.Bytes(int64(t.size)))
 	return os.RemoveAll(filepath.Join(reg.data, "docker/registry/v2/repositories/convert", strings.Split(filepath.Base(to), ":")[0]))
+}
+
+// watchMemory looks at a process's peak memory until the function it answers is
+// called, which answers the last that was seen, bytes.
+func watchMemory(pid int) func() int64 {
+	ended, peak := make(chan struct{}), make(chan int64)
+	go func() {
+		most := int64(0)
+		for {
+			select {
+			case <-ended:
+				peak <- most
+				return
+			case <-time.After(50 * time.Millisecond):
+				if now, err := peakMemory(pid); err == nil {
+					most = max(most, now)
+				}
+			}
+		}
+	}()
+	return func() int64 {
+		close(ended)
+		return <-peak
+	}
 }
 
 func readBack(ctx context.Context, name string) (*image.Image, error) {

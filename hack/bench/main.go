@@ -27,10 +27,19 @@ func main() {
 	flag.StringVar(&opt.lighter, "lighter", "bin/lighter", "the binary to measure")
 	flag.StringVar(&opt.dir, "dir", "", "scratch directory with 15 GB of room (default: a temporary one)")
 	flag.IntVar(&opt.rounds, "rounds", 5, "rounds, each with every exporter once")
-	flag.StringVar(&opt.what, "what", "export", "what to measure, with commas between: export, convert")
+	flag.StringVar(&opt.what, "what", "export", "what to measure, with commas between: export, convert, mounts")
+	flag.IntVar(&opt.files, "files", 20000, "files of the cache mount, with -what mounts")
 	flag.StringVar(&opt.json, "json", "", "write the figures to this file too")
 	touch := flag.Bool("touch", false, "only touch memory, as is done before each measurement")
+	mount := flag.String("mount", "", "only push or pull one directory, as is measured: -mount push DIR RECORD REF")
 	flag.Parse()
+	if *mount != "" {
+		if err := oneMount(context.Background(), *mount, flag.Arg(0), flag.Arg(1), flag.Arg(2)); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if *touch {
 		if err := touchPages(); err != nil {
 			fmt.Fprintln(os.Stderr, "bench:", err)
@@ -49,7 +58,7 @@ func main() {
 
 type options struct {
 	rootfs, stock, lighter, dir, json, what string
-	rounds                                  int
+	rounds, files                           int
 }
 
 // sample is one export and push of the layer.
@@ -76,16 +85,18 @@ func run(ctx context.Context, opt options) error {
 		defer os.RemoveAll(dir)
 		opt.dir = dir
 	}
-	info, err := os.Stat(opt.rootfs)
-	if err != nil {
-		return fmt.Errorf("%w: make it with hack/rootfs.sh", err)
+	if opt.what != "mounts" {
+		info, err := os.Stat(opt.rootfs)
+		if err != nil {
+			return fmt.Errorf("%w: make it with hack/rootfs.sh", err)
+		}
+		fmt.Printf("root file system: %s, %s\n", filepath.Base(opt.rootfs), report.Bytes(info.Size()))
 	}
-	fmt.Printf("root file system: %s, %s\n", filepath.Base(opt.rootfs), report.Bytes(info.Size()))
 	var missed error
 	for what := range strings.SplitSeq(opt.what, ",") {
-		measure, ok := map[string]func(context.Context, options) error{"export": exports, "convert": conversions}[what]
+		measure, ok := map[string]func(context.Context, options) error{"export": exports, "convert": conversions, "mounts": cacheMounts}[what]
 		if !ok {
-			return fmt.Errorf("-what %s: want export or convert", what)
+			return fmt.Errorf("-what %s: want export, convert or mounts", what)
 		}
 		fmt.Printf("\n%s\n", what)
 		missed = errors.Join(missed, measure(ctx, opt))

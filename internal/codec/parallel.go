@@ -2,7 +2,6 @@ package codec
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 
@@ -135,8 +134,6 @@ type decoding struct {
 	err         error
 }
 
-var errSeekTable = errors.New("seek table disagrees with the frame")
-
 // Read delivers decoded bytes.
 func (r *parallelReader) Read(b []byte) (int, error) {
 	if len(b) == 0 {
@@ -246,16 +243,7 @@ func (r *parallelReader) decode(d *decoding) {
 	buf := d.buf
 	for _, s := range d.frames {
 		n := int(s.in)
-		out, err := r.dec.DecodeAll(packed[:s.out], buf[:0:n])
-		switch {
-		case errors.Is(err, zstd.ErrDecoderSizeExceeded) || err == nil && len(out) != n:
-			d.err = errSeekTable
-		case err != nil:
-			d.err = err
-		case n > 0 && &out[0] != &buf[0]:
-			copy(buf, out)
-		}
-		if d.err != nil {
+		if d.err = decodeFrame(r.dec, buf[:n], packed[:s.out]); d.err != nil {
 			return
 		}
 		packed, buf = packed[s.out:], buf[n:]

@@ -1,0 +1,233 @@
+package cachemount
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"github.com/opencontainers/image-spec/specs-go"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/lighter-oci/lighter/internal/image"
+)
+
+// Media types of an artifact. Registries that know no artifacts (distribution
+// 2.8) take it for an image whose layers they need not understand.
+const (
+	ArtifactType    = "application/vnd.lighter.cachemounts.v1"
+	mediaTypeConfig = "application/vnd.lighter.cachemounts.config.v1+json"
+	mediaTypeTree   = "application/vnd.lighter.cachemount.tree.v1+zstd"
+	mediaTypePack   = "application/vnd.lighter.cachemount.pack.v1+zstd"
+)
+
+// configVersion is of the config's own structure.
+const configVersion = 1
+
+// Key tells mounts apart. Two steps that name the same id but other attributes
+// have directories of their own in the engine, and so they have here.
+type Key struct {
+	ID       string `json:"id"`       // as the Dockerfile names it, or its target
+	Platform string `json:"platform"` // "linux/amd64"; of the step that mounts it
+	// UID, GID and Mode are those of the directory; Mode 0 is 0755.
+	UID  uint32 `json:"uid,omitempty"`
+	GID  uint32 `json:"gid,omitempty"`
+	Mode uint32 `json:"mode,omitempty"`
+	// From is what the directory began as, in the Dockerfile's words.
+	From string `json:"from,omitempty"`
+}
+
+// String is how messages name a mount.
+func (k Key) String() string { return fmt.Sprintf("cache mount %s (%s)", k.ID, k.Platform) }
+
+// Mount is one directory in an artifact.
+type Mount struct {
+	Key
+	// Sharing is what the Dockerfile said last. It is no part of the key, as it
+	// is none in the engine: it says who waits for whom, not what is in there.
+	Sharing string             `json:"sharing,omitempty"`
+	Tree    ocispec.Descriptor `json:"tree"`
+	Packs   []Pack             `json:"packs,omitempty"`
+	Files   int                `json:"files"`
+	Size    int64              `json:"size"`   // bytes of content, without holes
+	Pushed  time.Time          `json:"pushed"` // when its directory was read
+}
+
+// Stored is what the mount takes where the artifact is, bytes.
+func (m *Mount) Stored() int64 {
+	n := m.Tree.Size
+	for _, p := range m.Packs {
+		n += p.Size
+	}
+	return n
+}
+
+// config is the artifact's list of mounts.
+type config struct {
+	Version int     `json:"version"`
+	Mounts  []Mount `json:"mounts"`
+}
+
+// Artifact is one as it was read.
+type Artifact struct {
+	Descriptor ocispec.Descriptor // of the manifest
+	Mounts     []Mount            // by id, then the rest of the key
+}
+
+// Find is the mount of a key; nil where there is none.
+func (a *Artifact) Find(k Key) *Mount {
+	if a == nil {
+		return nil
+	}
+	for i := range a.Mounts {
+		if a.Mounts[i].Key == k {
+			return &a.Mounts[i]
+		}
+	}
+	return nil
+}
+
+// Place is where an artifact is kept: a name in a repository.
+type Place struct {
+	// Source opens the repository for reading as it is now: an OCI layout that is
+	// open does not see what others write. It is closed where it is an io.Closer.
+	Source func() (image.Source, error)
+	Target image.Target // where it is only read, nil
+	Name   string       // a tag
+}
+
+// Open reads which mounts an artifact has, and none of them. Errors wrap ErrNone,
+// ErrForeign, ErrCorrupt or are the source's.
+func Open(ctx context.Context, p Place) (*Artifact, error) {
+	src, err := p.Source()
+	if err != nil {
+		return nil, err
+	}
+	defer release(src)
+	a, err := read(ctx, src, p.Name)
+	if err != nil {
+		return nil, fmt.Errorf("cache mounts in %s: %w", p.Name, err)
+	}
+	return a, nil
+}
+
+func release(src image.Source) {
+	if c, ok := src.(io.Closer); ok {
+		_ = c.Close()
+	}
+}
+
+func read(ctx context.Context, src image.Source, name string) (*Artifact, error) {
+	desc, err := src.Resolve(ctx, name)
+	if errors.Is(err, image.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %w", ErrNone, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := image.ReadAll(ctx, src, desc)
+	if err != nil {
+		return nil, missing(err)
+	}
+	var m ocispec.Manifest
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, corrupt("manifest %s: %w", desc.Digest, err)
+	}
+	if m.Config.MediaType != mediaTypeConfig {
+		return nil, fmt.Errorf("%w: %s is %.100q; name a tag of its own for cache mounts", ErrForeign, desc.Digest, cmp.Or(m.ArtifactType, m.Config.MediaType, desc.MediaType))
+	}
+	if b, err = image.ReadAll(ctx, src, m.Config); err != nil {
+		return nil, missing(err)
+	}
+	var c config
+	if err := json.Unmarshal(b, &c); err != nil {
+		return nil, corrupt("config %s: %w", m.Config.Digest, err)
+	}
+	if c.Version != configVersion {
+		return nil, fmt.Errorf("%w: version %d; use a newer lighter, or another tag", ErrForeign, c.Version)
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return &Artifact{Descriptor: ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}, Mounts: c.Mounts}, nil
+}
+
+// missing is an error about what an artifact should have.
+func missing(err error) error {
+	if errors.Is(err, image.ErrNotFound) {
+		return fmt.Errorf("%w: %w", ErrMissing, err)
+	}
+	return err
+}
+
+func (c *config) check() error {
+	seen := map[Key]bool{}
+	for i := range c.Mounts {
+		m := &c.Mounts[i]
+		if seen[m.Key] {
+			return corrupt("%s is there twice", m.Key)
+		}
+		seen[m.Key] = true
+		if err := image.CheckDescriptor(m.Tree); err != nil {
+			return corrupt("%s: %w", m.Key, err)
+		}
+		for j := range m.Packs {
+			if err := m.Packs[j].check(); err != nil {
+				return fmt.Errorf("%s: %w", m.Key, err)
+			}
+		}
+	}
+	return nil
+}
+
+// document is content with its descriptor.
+type document struct {
+	desc ocispec.Descriptor
+	b    []byte
+}
+
+func newDocument(mediaType string, v any) (document, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return document{}, err
+	}
+	return document{ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(b), Size: int64(len(b))}, b}, nil
+}
+
+// documents are the config and the manifest of an artifact with these mounts,
+// whose order it makes its own: the same mounts are the same artifact.
+func documents(mounts []Mount) (conf, manifest document, err error) {
+	slices.SortFunc(mounts, func(a, b Mount) int {
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Platform, b.Platform), cmp.Compare(a.UID, b.UID),
+			cmp.Compare(a.GID, b.GID), cmp.Compare(a.Mode, b.Mode), cmp.Compare(a.From, b.From))
+	})
+	if conf, err = newDocument(mediaTypeConfig, config{configVersion, mounts}); err != nil {
+		return conf, manifest, err
+	}
+	m := ocispec.Manifest{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
+		ArtifactType: ArtifactType, Config: conf.desc}
+	seen := map[digest.Digest]bool{}
+	add := func(desc ocispec.Descriptor) {
+		if !seen[desc.Digest] {
+			seen[desc.Digest] = true
+			m.Layers = append(m.Layers, desc)
+		}
+	}
+	for i := range mounts {
+		add(mounts[i].Tree)
+		for _, p := range mounts[i].Packs {
+			add(p.descriptor())
+		}
+	}
+	manifest, err = newDocument(ocispec.MediaTypeImageManifest, m)
+	return conf, manifest, err
+}
+
+func (p *Pack) descriptor() ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: mediaTypePack, Digest: p.Digest, Size: p.Size}
+}

@@ -1,0 +1,329 @@
+package cachemount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// PushOptions say what a push keeps. The zero value keeps everything.
+type PushOptions struct {
+	Export ExportOptions
+	// MaxSize bounds the contents of the whole artifact, bytes; 0 is no bound.
+	// Mounts that are pushed share it; other mounts go, the one pushed longest ago
+	// first, as far as they have no room beside these.
+	MaxSize int64
+	// MaxAge drops other mounts that nobody has pushed for so long; 0 keeps them.
+	MaxAge time.Duration
+	// Settle is how long after the tag is set the push looks whether it still
+	// stands; 0 is three times what lay between its last look and the tag, and
+	// at most two seconds.
+	Settle time.Duration
+}
+
+// PushMount is a directory to push.
+type PushMount struct {
+	Key
+	Sharing string
+	Root    string // as the agent names the directory
+}
+
+// Pushed is what a push did.
+type Pushed struct {
+	Mounts  []PushedMount      // in the order in which they were asked for
+	Root    ocispec.Descriptor // of the manifest; the zero value where no mount could be pushed
+	Merged  int                // how often somebody else's push was merged
+	Dropped []Key              // other mounts that went, by age or by size
+}
+
+// PushedMount is what became of one mount.
+type PushedMount struct {
+	Key
+	Exported
+	Err error
+	// Newer tells that somebody else pushed the mount meanwhile, from a
+	// directory that was read later, and that theirs stays.
+	Newer bool
+}
+
+// Push sends what directories have and the artifact p lacks, and sets p's name.
+// A mount that fails is in the result with its error and stays in the artifact
+// as it was; the others go on. An error is of the artifact as a whole; then the
+// name stands for what it stood for.
+//
+// Whatever happens, the name stands for a whole artifact: blobs come first, then
+// the manifest, then the name. Two pushes at once merge. Each looks again what
+// the name stands for just before it sets it, and takes over the mounts that it
+// has not pushed itself; of a mount that both pushed, the one read later
+// stays. Registries cannot set a name on a condition, so between look and name
+// another push may do the same, and one would be lost: each looks again after
+// Settle, and merges again. A push is lost only if another's look and name lie
+// further apart than that, or if it is killed in between; the mounts are then as
+// they were before it.
+func Push(ctx context.Context, p Place, s *Session, mounts []PushMount, o PushOptions) (*Pushed, error) {
+	src, err := p.Source()
+	if err != nil {
+		return nil, err
+	}
+	defer release(src)
+	base, err := read(ctx, src, p.Name)
+	if err != nil && !useless(err) {
+		return nil, fmt.Errorf("cache mounts in %s: %w", p.Name, err)
+	}
+	q := &push{p: p, s: s, o: o, base: base, store: &store{src, p.Target}}
+	for i := range mounts {
+		if err := q.export(ctx, &mounts[i], len(mounts)-i); err != nil {
+			return &q.out, err
+		}
+	}
+	if len(q.made) == 0 {
+		return &q.out, nil
+	}
+	if err := q.publish(ctx); err != nil {
+		return &q.out, fmt.Errorf("cache mounts in %s: %w", p.Name, err)
+	}
+	return &q.out, q.confirm(ctx, mounts)
+}
+
+// push is the state of one Push.
+type push struct {
+	p     Place
+	s     *Session
+	o     PushOptions
+	base  *Artifact
+	store *store
+
+	out  Pushed
+	made []Mount // what was exported
+	size int64   // bytes of content of these
+}
+
+// export reads one directory, of left that are still to come with it. An error
+// is one after which none of the others can be read.
+func (q *push) export(ctx context.Context, m *PushMount, left int) error {
+	base, err := q.usable(ctx, m.Key)
+	if err != nil {
+		return err
+	}
+	o := q.o.Export
+	if q.o.MaxSize > 0 {
+		share := max(1, (q.o.MaxSize-q.size)/int64(left))
+		if o.MaxSize == 0 || share < o.MaxSize {
+			o.MaxSize = share
+		}
+	}
+	now := time.Now()
+	made, res, err := q.s.exportMount(ctx, m.Root, base, q.store, o)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", m.Key, err)
+	}
+	q.out.Mounts = append(q.out.Mounts, PushedMount{Key: m.Key, Exported: res, Err: err})
+	if err != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrCut) || errors.Is(err, ErrVersion) {
+			return err
+		}
+		return nil
+	}
+	made.Key, made.Sharing, made.Pushed = m.Key, m.Sharing, now.UTC()
+	q.made = append(q.made, *made)
+	q.size += made.Size
+	return nil
+}
+
+// usable is the mount as the last artifact has it, or an empty one where the
+// place has lost a part of it: then all is sent again.
+func (q *push) usable(ctx context.Context, k Key) (*Mount, error) {
+	found := q.base.Find(k)
+	if found == nil {
+		return &Mount{}, nil
+	}
+	m := *found
+	for i := range m.Packs {
+		has, err := q.p.Target.Has(ctx, m.Packs[i].descriptor())
+		if err != nil {
+			return nil, err
+		}
+		if !has {
+			return &Mount{}, nil
+		}
+	}
+	if has, err := q.p.Target.Has(ctx, m.Tree); err != nil || !has {
+		return &Mount{}, err
+	}
+	return &m, nil
+}
+
+// Bounds of PushOptions.Settle's default, and of how often a push merges.
+const (
+	minSettle = 50 * time.Millisecond
+	maxSettle = 2 * time.Second
+	maxMerges = 10
+)
+
+// publish sets the name, until it stands for what was made. All else is there
+// by the time it looks what the name stands for, so that between look and name
+// lies one request.
+func (q *push) publish(ctx context.Context) error {
+	for range maxMerges {
+		conf, manifest, err := documents(q.merge(q.base))
+		if err != nil {
+			return err
+		}
+		if err := q.put(ctx, conf, manifest); err != nil {
+			return err
+		}
+		began := time.Now()
+		same, err := q.look(ctx)
+		if err != nil {
+			return err
+		}
+		if !same {
+			q.out.Merged++
+			continue
+		}
+		if err := q.p.Target.Tag(ctx, manifest.desc, manifest.b, q.p.Name); err != nil {
+			return err
+		}
+		q.out.Root = manifest.desc
+		if stands, err := q.stands(ctx, time.Since(began)); err != nil || stands {
+			return err
+		}
+		q.out.Merged++
+	}
+	return fmt.Errorf("others kept pushing to it for %d attempts; push again", maxMerges)
+}
+
+// look reads what the name stands for now, and tells whether that is what it
+// stood for at the last look. What is of no use to anybody is nothing.
+func (q *push) look(ctx context.Context) (same bool, err error) {
+	src, err := q.p.Source()
+	if err != nil {
+		return false, err
+	}
+	defer release(src)
+	now, err := read(ctx, src, q.p.Name)
+	if useless(err) {
+		now, err = nil, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	was := q.base
+	q.base = now
+	if was == nil || now == nil {
+		return was == now, nil
+	}
+	return was.Descriptor.Digest == now.Descriptor.Digest, nil
+}
+
+// useless tells errors about an artifact that a push may take the place of.
+func useless(err error) bool {
+	return errors.Is(err, ErrNone) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrMissing)
+}
+
+// merge is what was made beside what others have there now.
+func (q *push) merge(now *Artifact) []Mount {
+	all := slices.Clone(q.made)
+	var others []Mount
+	if now != nil {
+		others = now.Mounts
+	}
+	size := int64(0)
+	for i := range all {
+		theirs := now.Find(all[i].Key)
+		q.mark(all[i].Key, theirs != nil && theirs.Pushed.After(all[i].Pushed))
+		if theirs != nil && theirs.Pushed.After(all[i].Pushed) {
+			all[i] = *theirs
+		}
+		size += all[i].Size
+	}
+	others = slices.DeleteFunc(slices.Clone(others), func(m Mount) bool {
+		return slices.ContainsFunc(q.made, func(made Mount) bool { return made.Key == m.Key })
+	})
+	slices.SortStableFunc(others, func(a, b Mount) int { return b.Pushed.Compare(a.Pushed) })
+	q.out.Dropped = nil
+	for _, m := range others {
+		size += m.Size
+		if q.o.MaxSize > 0 && size > q.o.MaxSize || q.o.MaxAge > 0 && time.Since(m.Pushed) > q.o.MaxAge {
+			size -= m.Size
+			q.out.Dropped = append(q.out.Dropped, m.Key)
+			continue
+		}
+		all = append(all, m)
+	}
+	return all
+}
+
+func (q *push) mark(k Key, newer bool) {
+	for i := range q.out.Mounts {
+		if q.out.Mounts[i].Key == k && q.out.Mounts[i].Err == nil {
+			q.out.Mounts[i].Newer = newer
+		}
+	}
+}
+
+// put puts the documents.
+func (q *push) put(ctx context.Context, conf, manifest document) error {
+	has, err := q.p.Target.Has(ctx, conf.desc)
+	if err != nil {
+		return err
+	}
+	if !has {
+		up, err := q.p.Target.Upload(ctx)
+		if err != nil {
+			return err
+		}
+		defer up.Abort()
+		if _, err := up.Write(conf.b); err != nil {
+			return err
+		}
+		if err := up.Commit(ctx, conf.desc); err != nil {
+			return err
+		}
+	}
+	return q.p.Target.PutManifest(ctx, manifest.desc, manifest.b)
+}
+
+// stands waits for pushes that looked before the name was set, and tells whether
+// what was made is still what the name stands for. took is how long this push
+// needed from its look to the name.
+func (q *push) stands(ctx context.Context, took time.Duration) (bool, error) {
+	wait := q.o.Settle
+	if wait == 0 {
+		wait = min(max(3*took, minSettle), maxSettle)
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	if _, err := q.look(ctx); err != nil {
+		return false, err
+	}
+	for i := range q.made {
+		m := q.base.Find(q.made[i].Key)
+		if m == nil || m.Pushed.Before(q.made[i].Pushed) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// confirm tells the agent which directories the artifact has as they are.
+func (q *push) confirm(ctx context.Context, mounts []PushMount) error {
+	for i := range q.made {
+		for j := range q.out.Mounts {
+			if q.out.Mounts[j].Key != q.made[i].Key || q.out.Mounts[j].Err != nil || q.out.Mounts[j].Newer {
+				continue
+			}
+			if err := q.s.confirm(ctx, mounts[j].Root, &q.made[i]); err != nil {
+				return fmt.Errorf("%s: pushed, but not remembered: %w", q.made[i].Key, err)
+			}
+		}
+	}
+	return nil
+}

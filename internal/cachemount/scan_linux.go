@@ -1,0 +1,275 @@
+package cachemount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stat is what tells whether a file is still the one it was, besides its size
+// and modification time: whoever writes to it changes the time of its inode,
+// which nobody can set.
+type stat struct {
+	ino   uint64
+	ctime timespec
+}
+
+// scanned is a directory as it was found.
+type scanned struct {
+	tree  tree
+	stats []stat
+	disk  []int64 // bytes of content that each takes, without holes
+	dirs  *dirs
+
+	unkept int
+	why    []string
+}
+
+// skip puts down that something could not be kept.
+func (s *scanned) skip(name, why string) {
+	s.unkept++
+	if len(s.why) < maxSkipped {
+		s.why = append(s.why, name+": "+why)
+	}
+}
+
+type scanner struct {
+	*scanned
+	ctx   context.Context
+	dev   uint64
+	hours int64            // now
+	names map[uint64]int32 // the first entry of an inode that has several
+	dents []byte
+}
+
+// scan lists the directory open as root: everything but contents, and extended
+// attributes of files. What vanishes meanwhile is not in it.
+func scan(ctx context.Context, root int) (*scanned, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(root, &st); err != nil {
+		return nil, err
+	}
+	s := &scanner{scanned: &scanned{}, ctx: ctx, dev: st.Dev, hours: time.Now().Unix() / 3600, names: map[uint64]int32{}, dents: make([]byte, 64<<10)}
+	s.add(entry{parent: -1}, &st)
+	s.dirs = newDirs(s.tree, root)
+	if err := s.dir(0); err != nil {
+		s.dirs.close()
+		return nil, err
+	}
+	s.dirs.tree = s.tree
+	return s.scanned, nil
+}
+
+func (s *scanner) add(e entry, st *unix.Stat_t) int32 {
+	fill(&e, st, s.hours)
+	s.tree = append(s.tree, e)
+	s.stats = append(s.stats, statOf(st))
+	s.disk = append(s.disk, min(st.Size, st.Blocks*512))
+	return int32(len(s.tree) - 1)
+}
+
+// fill takes over what a stat says of an entry. Of use it was when it was last
+// written or read, as far as that is known.
+func fill(e *entry, st *unix.Stat_t, hours int64) {
+	e.mode, e.uid, e.gid = st.Mode, st.Uid, st.Gid
+	e.mtime = timeOf(st.Mtim)
+	e.used = min(max(st.Mtim.Sec, st.Atim.Sec)/3600, hours)
+	e.size = 0
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		e.size = st.Size
+	}
+}
+
+func timeOf(t unix.Timespec) timespec {
+	return timespec{int64(t.Sec), uint32(t.Nsec)} //nolint:unconvert // 32 bits on some systems
+}
+
+func statOf(st *unix.Stat_t) stat { return stat{st.Ino, timeOf(st.Ctim)} }
+
+// dir lists directory i, and those in it. No descriptor is held meanwhile.
+func (s *scanner) dir(i int32) error {
+	if err := s.ctx.Err(); err != nil {
+		return context.Cause(s.ctx)
+	}
+	s.dirs.tree = s.tree
+	names, stats, err := s.list(i)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		if i == 0 {
+			return err
+		}
+		return nil // gone; what stays is an empty directory
+	}
+	if err != nil {
+		return err
+	}
+	for n, name := range names {
+		if err := s.entry(i, name, &stats[n]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list reads the names in directory i, sorted, and what they are.
+func (s *scanner) list(i int32) ([]string, []unix.Stat_t, error) {
+	d, err := s.dirs.get(i)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer s.dirs.put(d)
+	if s.tree[i].xattrs, err = readXattrs(d.fd); err != nil {
+		return nil, nil, fmt.Errorf("attributes of %s: %w", s.tree.path(i), err)
+	}
+	names, err := readNames(d.fd, s.dents)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read directory %s: %w", s.tree.path(i), err)
+	}
+	kept, stats := names[:0], make([]unix.Stat_t, 0, len(names))
+	for _, name := range names {
+		if i == 0 && name == stageName {
+			continue
+		}
+		var st unix.Stat_t
+		err := unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == unix.ENOENT {
+			continue
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("stat %s: %w", name, err)
+		}
+		kept, stats = append(kept, name), append(stats, st)
+	}
+	return kept, stats, nil
+}
+
+func (s *scanner) entry(in int32, name string, st *unix.Stat_t) error {
+	e := entry{parent: in, name: name}
+	kind := st.Mode & typeMask
+	switch {
+	case kind != typeFile && kind != typeDir && kind != typeSymlink && kind != typeFIFO:
+		s.skip(s.tree.path(in)+"/"+name, "a socket or device")
+		return nil
+	case uint64(st.Dev) != s.dev: //nolint:unconvert // 32 bits on some systems
+		s.skip(s.tree.path(in)+"/"+name, "on another file system")
+		return nil
+	case kind == typeDir:
+		return s.dir(s.add(e, st))
+	}
+	if st.Nlink > 1 {
+		if first, ok := s.names[st.Ino]; ok {
+			e.same = first
+			i := s.add(e, st)
+			s.tree[i].size, s.disk[i] = 0, 0
+			return nil
+		}
+		s.names[st.Ino] = int32(len(s.tree))
+	}
+	if kind == typeSymlink {
+		target, err := s.readlink(in, name)
+		if err != nil {
+			return nil //nolint:nilerr // gone meanwhile, or no link any more
+		}
+		e.link = target
+	}
+	s.add(e, st)
+	return nil
+}
+
+func (s *scanner) readlink(in int32, name string) (string, error) {
+	d, err := s.dirs.get(in)
+	if err != nil {
+		return "", err
+	}
+	defer s.dirs.put(d)
+	var b [4096]byte
+	n, err := unix.Readlinkat(d.fd, name, b[:])
+	if err == nil && (n == 0 || n == len(b)) {
+		err = unix.ENAMETOOLONG
+	}
+	return string(b[:max(n, 0)]), err
+}
+
+// readNames lists an open directory, sorted. Its offset is set back first: it
+// may have been read before.
+func readNames(fd int, buf []byte) ([]string, error) {
+	if _, err := unix.Seek(fd, 0, 0); err != nil {
+		return nil, err
+	}
+	var names []string
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if n <= 0 {
+			break
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+// keptXattr tells which extended attributes belong to the content. Labels of
+// SELinux and IMA, and overlayfs's marks, belong to the machine.
+func keptXattr(name string) bool {
+	return strings.HasPrefix(name, "user.") || name == "security.capability" ||
+		name == "system.posix_acl_access" || name == "system.posix_acl_default"
+}
+
+// readXattrs reads what is kept of an open file's attributes, sorted.
+func readXattrs(fd int) ([]xattr, error) {
+	var small [512]byte
+	list := small[:]
+	n, err := unix.Flistxattr(fd, list)
+	for err == unix.ERANGE {
+		if n, err = unix.Flistxattr(fd, nil); err == nil {
+			list = make([]byte, n+256)
+			n, err = unix.Flistxattr(fd, list)
+		}
+	}
+	if err == unix.ENOTSUP || n == 0 && err == nil {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var out []xattr
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(list[:n]), "\x00"), "\x00") {
+		if !keptXattr(name) {
+			continue
+		}
+		value, err := readXattr(fd, name)
+		if err == unix.ENODATA {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, xattr{name, value})
+	}
+	slices.SortFunc(out, func(a, b xattr) int { return strings.Compare(a.name, b.name) })
+	return out, nil
+}
+
+func readXattr(fd int, name string) ([]byte, error) {
+	for {
+		n, err := unix.Fgetxattr(fd, name, nil)
+		if err != nil {
+			return nil, err
+		}
+		value := make([]byte, n+16)
+		n, err = unix.Fgetxattr(fd, name, value)
+		if err != unix.ERANGE {
+			return value[:max(n, 0)], err
+		}
+	}
+}

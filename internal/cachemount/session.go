@@ -1,0 +1,352 @@
+package cachemount
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/lighter-oci/lighter/internal/image"
+)
+
+// Session is the end of a stream that asks an Agent, on behalf of somebody who
+// may read and write an artifact. One operation runs at a time.
+type Session struct {
+	c  *conn
+	mu sync.Mutex
+}
+
+// NewSession greets the agent at the other end of stream, and owns it from then
+// on. Errors wrap ErrCut or ErrVersion.
+func NewSession(ctx context.Context, stream io.ReadWriteCloser) (*Session, error) {
+	s := &Session{c: newConn(stream)}
+	if err := s.do(ctx, func() error { return greet(s.c) }); err != nil {
+		s.c.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// greet sends a hello while the other side does.
+func greet(c *conn) error {
+	sent := make(chan error, 1)
+	go func() { sent <- c.send(msgHello, hello{wireVersion}) }()
+	var h hello
+	err := c.expect(msgHello, &h)
+	if err == nil && h.Version != wireVersion {
+		err = fmt.Errorf("%w: %d here, %d there; use one lighter for both", ErrVersion, wireVersion, h.Version)
+	}
+	if err != nil {
+		c.close()
+	}
+	return errors.Join(err, <-sent)
+}
+
+// Close ends the stream; the agent's Serve returns.
+func (s *Session) Close() error {
+	s.c.close()
+	return nil
+}
+
+// do runs one operation. A context that ends takes the stream with it: what the
+// agent was at is undone.
+func (s *Session) do(ctx context.Context, f func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, s.c.close)()
+	err := f()
+	if errors.Is(err, ErrVersion) || errors.Is(err, ErrCut) {
+		s.c.close() // nobody knows where the stream stands
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// shelf is where an artifact's blobs are, as the session needs them.
+type shelf interface {
+	// whole reads a blob from its start, verified.
+	whole(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error)
+	// ranges writes parts of packs to w, one after the other.
+	ranges(ctx context.Context, w io.Writer, packs []Pack, ranges []packRange) error
+	// upload begins a new blob.
+	upload(ctx context.Context) (image.Upload, error)
+}
+
+// importMount has the agent make the directory root what m says.
+func (s *Session) importMount(ctx context.Context, root string, m *Mount, from shelf, o ImportOptions) (out ImportResult, err error) {
+	err = s.do(ctx, func() error {
+		req := importRequest{Root: root, Packs: m.Packs, Tree: m.Tree.Digest, Option: o}
+		if err := s.c.send(msgImport, req); err != nil {
+			return err
+		}
+		if err := s.sendTree(ctx, m, from); err != nil {
+			return err
+		}
+		for {
+			msg, err := s.c.next()
+			if err != nil {
+				return err
+			}
+			switch msg.kind {
+			case msgWant:
+				if err := s.give(ctx, msg, m.Packs, from); err != nil {
+					return err
+				}
+			default:
+				return msg.decode(msgResult, &out)
+			}
+		}
+	})
+	return out, err
+}
+
+// sendTree sends a mount's tree; nothing for none.
+func (s *Session) sendTree(ctx context.Context, m *Mount, from shelf) error {
+	return s.stream(func(w io.Writer) error {
+		if m.Tree.Digest == "" {
+			return nil
+		}
+		r, err := from.whole(ctx, m.Tree)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(struct{ io.Writer }{w}, struct{ io.Reader }{r})
+		return errors.Join(err, r.Close())
+	})
+}
+
+// give sends what the agent wants.
+func (s *Session) give(ctx context.Context, msg message, packs []Pack, from shelf) error {
+	var want wanted
+	if err := msg.decode(msgWant, &want); err != nil {
+		return err
+	}
+	for _, r := range want.Ranges {
+		if r.Pack < 0 || r.Pack >= len(packs) || r.Offset < 0 || r.Length < 0 || r.Length > packs[r.Pack].Size-r.Offset {
+			return fmt.Errorf("%w: it wants %d bytes at %d of pack %d of %d", ErrVersion, r.Length, r.Offset, r.Pack, len(packs))
+		}
+	}
+	return s.stream(func(w io.Writer) error { return from.ranges(ctx, w, packs, want.Ranges) })
+}
+
+// stream sends data and its end. Where that fails here, the agent is told and
+// its answer awaited; where the agent fails, that is the error.
+func (s *Session) stream(f func(w io.Writer) error) error {
+	w := &heeding{c: s.c}
+	err := f(w)
+	if w.theirs != nil {
+		_ = s.c.send(msgEnd, nil)
+		return w.theirs
+	}
+	if err == nil {
+		return s.c.send(msgEnd, nil)
+	}
+	if errors.Is(err, ErrCut) {
+		return err
+	}
+	if serr := s.c.send(msgFailure, failure{Kind: "stopped", Message: err.Error()}); serr != nil {
+		return errors.Join(err, serr)
+	}
+	for { // until the agent has undone what it was at
+		if _, aerr := s.c.next(); aerr != nil {
+			return err
+		}
+	}
+}
+
+// heeding sends data for as long as the agent has not failed.
+type heeding struct {
+	c      *conn
+	theirs error
+}
+
+func (h *heeding) Write(p []byte) (int, error) {
+	if h.theirs == nil {
+		select {
+		case m, ok := <-h.c.in:
+			switch {
+			case !ok:
+				h.theirs = h.c.err
+			case m.kind == msgFailure:
+				h.theirs = m.failure()
+			default:
+				h.theirs = fmt.Errorf("%w: %q while it is sent data", ErrVersion, m.kind)
+			}
+		default:
+		}
+	}
+	if h.theirs != nil {
+		return 0, h.theirs
+	}
+	return h.c.Write(p)
+}
+
+// exportMount has the agent send what the directory root holds and base, the
+// mount as the artifact has it, does not. What comes is uploaded.
+func (s *Session) exportMount(ctx context.Context, root string, base *Mount, to shelf, o ExportOptions) (m *Mount, out Exported, err error) {
+	err = s.do(ctx, func() error {
+		if err := s.c.send(msgExport, exportRequest{Root: root, Packs: base.Packs, Option: o}); err != nil {
+			return err
+		}
+		if err := s.sendTree(ctx, base, to); err != nil {
+			return err
+		}
+		r := &receiver{s: s, ctx: ctx, base: base, to: to}
+		defer r.abort()
+		var err error
+		m, out, err = r.run()
+		return err
+	})
+	return m, out, err
+}
+
+// confirm tells the agent that the artifact has m as the contents of root.
+func (s *Session) confirm(ctx context.Context, root string, m *Mount) error {
+	return s.do(ctx, func() error {
+		if err := s.c.send(msgConfirm, confirmRequest{root, m.Packs}); err != nil {
+			return err
+		}
+		return s.c.expect(msgResult, &struct{}{})
+	})
+}
+
+// exportResult ends an export: what it did, which of the earlier packs stay, and
+// the tree that came before it.
+type exportResult struct {
+	Exported
+	Keep []int         `json:"keep"` // in the order in which the tree counts them, before the new ones
+	Tree digest.Digest `json:"tree"`
+}
+
+// receiver takes an export in.
+type receiver struct {
+	s    *Session
+	ctx  context.Context
+	base *Mount
+	to   shelf
+
+	up    image.Upload // the pack that is coming, or the tree
+	packs []Pack
+	sent  int64
+	err   error // why it gave up; the agent is told to stop
+}
+
+func (r *receiver) run() (*Mount, Exported, error) {
+	for {
+		msg, err := r.s.c.next()
+		if err != nil {
+			return nil, Exported{}, errors.Join(r.err, ignoreStopped(r.err, err))
+		}
+		if msg.kind == msgResult {
+			var res exportResult
+			if err := errors.Join(r.err, msg.decode(msgResult, &res)); err != nil {
+				return nil, Exported{}, err
+			}
+			return r.finish(res)
+		}
+		if msg.kind == msgWant { // the agent sends nothing meanwhile, and knows how it ends
+			if err := r.s.give(r.ctx, msg, r.base.Packs, r.to); err != nil {
+				return nil, Exported{}, err
+			}
+			continue
+		}
+		if r.err == nil {
+			if r.err = r.take(msg); r.err != nil {
+				if err := r.s.c.send(msgStop, nil); err != nil {
+					return nil, Exported{}, errors.Join(r.err, err)
+				}
+			}
+		}
+		r.s.c.recycle(msg.body)
+	}
+}
+
+// ignoreStopped leaves the agent's answer to a stop out of what is reported.
+func ignoreStopped(ours, theirs error) error {
+	if ours != nil && errors.Is(theirs, ErrStopped) {
+		return nil
+	}
+	return theirs
+}
+
+// take handles one message.
+func (r *receiver) take(msg message) (err error) {
+	switch msg.kind {
+	case msgPack:
+		if r.up != nil {
+			return fmt.Errorf("%w: a pack within a pack", ErrVersion)
+		}
+		r.up, err = r.to.upload(r.ctx)
+		return err
+	case msgData:
+		if r.up == nil { // the tree, which has no beginning of its own
+			if r.up, err = r.to.upload(r.ctx); err != nil {
+				return err
+			}
+		}
+		_, err = r.up.Write(msg.body)
+		return err
+	case msgPacked:
+		p := Pack{}
+		if err := msg.decode(msgPacked, &p.Index); err != nil {
+			return err
+		}
+		p.Digest, p.Size, err = r.commit(mediaTypePack)
+		if err == nil {
+			err = p.check()
+		}
+		r.packs = append(r.packs, p)
+		return err
+	}
+	return fmt.Errorf("%w: %q in an export", ErrVersion, msg.kind)
+}
+
+// commit ends the blob that came.
+func (r *receiver) commit(mediaType string) (digest.Digest, int64, error) {
+	if r.up == nil {
+		return "", 0, fmt.Errorf("%w: an export without content", ErrVersion)
+	}
+	d, n := r.up.Written()
+	if err := r.up.Commit(r.ctx, ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: n}); err != nil {
+		return "", 0, err
+	}
+	r.up = nil
+	r.sent += n
+	return d, n, nil
+}
+
+func (r *receiver) abort() {
+	if r.up != nil {
+		r.up.Abort()
+	}
+}
+
+// finish is the mount that the export makes.
+func (r *receiver) finish(res exportResult) (*Mount, Exported, error) {
+	d, n, err := r.commit(mediaTypeTree)
+	if err != nil {
+		return nil, Exported{}, err
+	}
+	if d != res.Tree {
+		return nil, Exported{}, fmt.Errorf("%w: the tree came as %s, not %s", ErrCut, d, res.Tree)
+	}
+	m := &Mount{Tree: ocispec.Descriptor{MediaType: mediaTypeTree, Digest: d, Size: n}, Files: res.Files, Size: res.Size}
+	for _, k := range res.Keep {
+		if k < 0 || k >= len(r.base.Packs) {
+			return nil, Exported{}, fmt.Errorf("%w: it keeps pack %d of %d", ErrVersion, k, len(r.base.Packs))
+		}
+		m.Packs = append(m.Packs, r.base.Packs[k])
+	}
+	m.Packs = append(m.Packs, r.packs...)
+	res.Sent = r.sent
+	return m, res.Exported, nil
+}
