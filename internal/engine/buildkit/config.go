@@ -1,6 +1,10 @@
 package buildkit
 
-import "time"
+import (
+	"time"
+
+	"github.com/lighter-oci/lighter/internal/engine"
+)
 
 // Config is how an embedded engine runs. The zero value of every field but
 // State works.
@@ -11,7 +15,9 @@ type Config struct {
 	// RegistryTimeout is how long a registry may be silent in the middle of a
 	// request; 0 is five minutes.
 	RegistryTimeout time.Duration
-	LogLevel        string // "debug", "info", …; "" is warnings
+	// Mounts reads and fills the directories of cache mounts; nil lets none travel.
+	Mounts   engine.MountAgent
+	LogLevel string // "debug", "info", …; "" is warnings
 }
 
 // Version is that of the BuildKit inside; a test holds it against go.mod.

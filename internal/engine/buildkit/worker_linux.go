@@ -67,7 +67,7 @@ func newWorker(cfg Config, pool *codec.Pool, hosts docker.RegistryHosts, room *r
 		return nil, err
 	}
 	w.Platforms(true) // adds what binfmt_misc can run
-	return &layerWorker{Worker: w, pool: pool, differ: differ}, nil
+	return &layerWorker{Worker: w, pool: pool, differ: differ, mounts: &mountTravel{agent: cfg.Mounts, cache: w.CacheMgr}}, nil
 }
 
 const overlaySnapshotter = "overlayfs"
