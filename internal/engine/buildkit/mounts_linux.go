@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/moby/buildkit/cache"
 	"github.com/moby/buildkit/frontend"
 	"github.com/moby/buildkit/session"
+	"github.com/moby/buildkit/session/sshforward"
 	"github.com/moby/buildkit/snapshot"
 	"github.com/moby/buildkit/solver"
 	"github.com/moby/buildkit/solver/llbsolver/linuxresources"
@@ -36,8 +38,9 @@ import (
 // them. One that BuildKit has to make new is filled before it gets its name in
 // BuildKit's index: a kill before that leaves a directory that nobody finds.
 type mountTravel struct {
-	agent engine.MountAgent // nil lets nothing travel
-	cache cache.Manager
+	agent   engine.MountAgent // nil lets nothing travel
+	cache   cache.Manager
+	records string // directory of the agent's records
 
 	mu   sync.Mutex
 	used map[digest.Digest][]usedMount // by step
@@ -194,39 +197,43 @@ func (s *stepMounts) fill(ctx context.Context, ref cache.MutableRef, group sessi
 		if !caller.Supports(mountsMethod(restoreMethod)) {
 			return nil
 		}
-		ctx, cancel := context.WithCancel(ctx)
+		about, err := aboutMounts(ctx, []engine.CacheMount{m.CacheMount})
+		if err != nil {
+			return err
+		}
+		about, cancel := context.WithCancel(about)
 		defer cancel()
-		ctx, err := aboutMount(ctx, m.CacheMount)
+		stream, err := caller.Conn().NewStream(about, &bothWays, mountsMethod(restoreMethod))
 		if err != nil {
 			return err
 		}
-		stream, err := caller.Conn().NewStream(ctx, &bothWays, mountsMethod(restoreMethod))
-		if err != nil {
-			return err
-		}
-		conn := &byteStream{messages: stream}
-		return mounted(ctx, ref, group, m.selector, func(root string) error {
-			if err := s.travel.agent.Fill(ctx, root, conn); err != nil {
+		return s.travel.mounted(ctx, ref, group, m, func(dir engine.MountDir) error {
+			conn := &byteStream{messages: stream, end: cancel}
+			if err := s.travel.agent.Serve(ctx, map[engine.CacheMount]engine.MountDir{m.CacheMount: dir}, conn); err != nil {
 				return err
 			}
-			return conn.finish(stream)
+			if err := stream.RecvMsg(new(sshforward.BytesMessage)); !errors.Is(err, io.EOF) {
+				return err // the session's side failed
+			}
+			return nil
 		})
 	})
 }
 
 // mounted calls f with the directory that a step would see.
-func mounted(ctx context.Context, ref cache.MutableRef, group session.Group, selector string, f func(root string) error) (err error) {
-	m, err := ref.Mount(ctx, false, group)
+func (t *mountTravel) mounted(ctx context.Context, ref cache.MutableRef, group session.Group, m usedMount, f func(engine.MountDir) error) (err error) {
+	mount, err := ref.Mount(ctx, false, group)
 	if err != nil {
 		return err
 	}
-	local := snapshot.LocalMounter(m)
+	local := snapshot.LocalMounter(mount)
 	dir, err := local.Mount()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, local.Unmount()) }()
-	return f(filepath.Join(dir, filepath.Join("/", selector)))
+	name := digest.FromString(m.dir + "\x00" + m.selector).Encoded()
+	return f(engine.MountDir{Dir: filepath.Join(dir, filepath.Join("/", m.selector)), Record: filepath.Join(t.records, name)})
 }
 
 func (t *mountTravel) remember(step digest.Digest, m usedMount) {
@@ -276,32 +283,42 @@ func (t *mountTravel) usedBy(stream grpc.ServerStream) error {
 	return sendJSON(stream, out)
 }
 
-// save serves a client that wants what a mount holds.
+// save serves a client that wants what mounts hold. They are taken as shared
+// ones, so that a build that uses them and this do not wait for each other.
 func (t *mountTravel) save(stream grpc.ServerStream) error {
-	ctx := stream.Context()
-	want, err := whichMount(ctx)
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	list, err := whichMounts(ctx)
 	if err != nil {
 		return err
 	}
-	m, ok := t.mountOf(want)
-	if !ok {
-		return status.Errorf(codes.NotFound, "no step has used cache mount %s", want.ID)
-	}
-	found, err := mounts.SearchCacheDir(ctx, t.cache, m.dir, false)
-	if err != nil {
-		return err
-	}
-	if len(found) == 0 {
-		return status.Errorf(codes.NotFound, "cache mount %s is gone", want.ID)
-	}
-	// Shared, so that a build that uses it and this do not wait for each other.
 	manager := mounts.NewMountManager("lighter", t.cache, nil)
-	ref, err := manager.MountableCache(ctx, &pb.Mount{CacheOpt: &pb.CacheOpt{ID: m.dir, Sharing: pb.CacheSharingOpt_SHARED}}, nil, nil)
-	if err != nil {
-		return err
+	dirs := map[engine.CacheMount]engine.MountDir{}
+	var open func(list []engine.CacheMount) error
+	open = func(list []engine.CacheMount) error {
+		if len(list) == 0 {
+			return t.agent.Serve(ctx, dirs, &byteStream{messages: stream, end: cancel})
+		}
+		m, ok := t.mountOf(list[0])
+		if !ok {
+			return status.Errorf(codes.NotFound, "no step has used cache mount %s", list[0].ID)
+		}
+		found, err := mounts.SearchCacheDir(ctx, t.cache, m.dir, false)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 { // pruned by now
+			return open(list[1:])
+		}
+		ref, err := manager.MountableCache(ctx, &pb.Mount{CacheOpt: &pb.CacheOpt{ID: m.dir, Sharing: pb.CacheSharingOpt_SHARED}}, nil, nil)
+		if err != nil {
+			return err
+		}
+		defer ref.Release(context.WithoutCancel(ctx))
+		return t.mounted(ctx, ref, nil, m, func(dir engine.MountDir) error {
+			dirs[m.CacheMount] = dir
+			return open(list[1:])
+		})
 	}
-	defer ref.Release(context.WithoutCancel(ctx))
-	return mounted(ctx, ref, nil, m.selector, func(root string) error {
-		return t.agent.Read(ctx, root, &byteStream{messages: stream})
-	})
+	return open(list)
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -13,24 +14,52 @@ import (
 	"testing"
 
 	"github.com/moby/buildkit/session/sshforward"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/event"
 )
 
-// tarAgent moves a mount as one tar.
+// tarAgent moves mounts as tars: an agent is told a mount and "fill" or "read".
 type tarAgent struct{}
 
-func (tarAgent) Read(_ context.Context, root string, conn io.ReadWriter) error {
-	w := tar.NewWriter(conn)
-	if err := w.AddFS(os.DirFS(root)); err != nil {
-		return err
-	}
-	return w.Close()
+type tarRequest struct {
+	Mount engine.CacheMount
+	Fill  []byte // a tar
 }
 
-func (tarAgent) Fill(_ context.Context, root string, conn io.ReadWriter) error {
-	for r := tar.NewReader(conn); ; {
+func (tarAgent) Serve(_ context.Context, dirs map[engine.CacheMount]engine.MountDir, conn io.ReadWriteCloser) error {
+	for in, out := json.NewDecoder(conn), json.NewEncoder(conn); ; {
+		var req tarRequest
+		if err := in.Decode(&req); errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		root := dirs[req.Mount].Dir
+		if req.Fill != nil {
+			if err := unpack(root, req.Fill); err != nil {
+				return err
+			}
+			if err := out.Encode("filled"); err != nil {
+				return err
+			}
+			continue
+		}
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		if err := errors.Join(w.AddFS(os.DirFS(root)), w.Close()); err != nil {
+			return err
+		}
+		if err := out.Encode(b.Bytes()); err != nil {
+			return err
+		}
+	}
+}
+
+func unpack(root string, b []byte) error {
+	for r := tar.NewReader(bytes.NewReader(b)); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -39,8 +68,8 @@ func (tarAgent) Fill(_ context.Context, root string, conn io.ReadWriter) error {
 			return err
 		}
 		b, err := io.ReadAll(r)
-		if err == nil && h.Typeflag == tar.TypeReg {
-			err = os.WriteFile(filepath.Join(root, h.Name), b, 0o644)
+		if h.Typeflag == tar.TypeReg {
+			err = errors.Join(os.WriteFile(filepath.Join(root, h.Name), b, 0o644), err)
 		}
 		if err != nil {
 			return err
@@ -53,31 +82,38 @@ type shelf struct {
 	mu    sync.Mutex
 	tars  map[engine.CacheMount][]byte
 	asked []engine.CacheMount
-	spoil bool // what is given ends in the middle
+	spoil bool // what was given is wrong in the end
 }
 
-func (s *shelf) Restore(_ context.Context, m engine.CacheMount, conn io.ReadWriter) error {
+func (s *shelf) Restore(_ context.Context, m engine.CacheMount, conn io.ReadWriteCloser) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked = append(s.asked, m)
 	b := s.tars[m]
-	if s.spoil && len(b) > 0 {
-		_, err := conn.Write(b[:len(b)-1024-512])
-		return errors.Join(err, errors.New("spoilt"))
-	}
 	if b == nil {
-		b = make([]byte, 1024) // the end of an empty tar
+		return nil
 	}
-	_, err := conn.Write(b)
-	return err
+	if err := json.NewEncoder(conn).Encode(tarRequest{m, b}); err != nil {
+		return err
+	}
+	var done string
+	if err := json.NewDecoder(conn).Decode(&done); err != nil || !s.spoil {
+		return err
+	}
+	return errors.New("spoilt")
 }
 
-func (s *shelf) Save(_ context.Context, m engine.CacheMount, conn io.ReadWriter) error {
-	b, err := io.ReadAll(conn)
+func (s *shelf) Save(_ context.Context, mounts []engine.CacheMount, conn io.ReadWriteCloser) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tars[m] = b
-	return err
+	for in, out := json.NewDecoder(conn), json.NewEncoder(conn); len(mounts) > 0; mounts = mounts[1:] {
+		var b []byte
+		if err := errors.Join(out.Encode(tarRequest{Mount: mounts[0]}), in.Decode(&b)); err != nil {
+			return err
+		}
+		s.tars[mounts[0]] = b
+	}
+	return conn.Close()
 }
 
 // ran are the steps of a build that were not cached.

@@ -3,9 +3,6 @@ package buildkit
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 
 	"github.com/moby/buildkit/session/sshforward"
 	"google.golang.org/grpc"
@@ -26,8 +23,8 @@ const (
 	saveMethod    = "Save"
 )
 
-// What the stream is about, in its metadata: the mount as JSON.
-const mountKey = "lighter-cache-mount-bin"
+// What a stream is about, in its metadata: the mounts as JSON.
+const mountsKey = "lighter-cache-mounts-bin"
 
 var bothWays = grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 
@@ -49,10 +46,17 @@ type messages interface {
 	RecvMsg(m any) error
 }
 
-// byteStream reads and writes the bytes in a stream's messages.
+// byteStream reads and writes the bytes in a stream's messages, from one
+// goroutine each.
 type byteStream struct {
 	messages
+	end  func() // of the stream
 	rest []byte
+}
+
+func (b *byteStream) Close() error {
+	b.end()
+	return nil
 }
 
 const maxMessage = 1 << 20 // of 4 MiB that gRPC takes
@@ -74,11 +78,6 @@ func (b *byteStream) Write(p []byte) (n int, err error) {
 	for len(p) > 0 {
 		part := p[:min(len(p), maxMessage)]
 		if err := b.SendMsg(&sshforward.BytesMessage{Data: part}); err != nil {
-			if errors.Is(err, io.EOF) { // the other end is gone; RecvMsg knows why
-				if cause := b.RecvMsg(new(sshforward.BytesMessage)); cause != nil && !errors.Is(cause, io.EOF) {
-					err = cause
-				}
-			}
 			return n, err
 		}
 		n += len(part)
@@ -87,42 +86,26 @@ func (b *byteStream) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// finish waits for the other end to return and gives its error.
-func (b *byteStream) finish(s grpc.ClientStream) error {
-	if err := s.CloseSend(); err != nil {
-		return err
-	}
-	for {
-		err := s.RecvMsg(new(sshforward.BytesMessage))
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-	}
-}
-
 func mountsMethod(name string) string { return "/" + mountsService + "/" + name }
 
-func aboutMount(ctx context.Context, m engine.CacheMount) (context.Context, error) {
-	b, err := json.Marshal(m)
+func aboutMounts(ctx context.Context, list []engine.CacheMount) (context.Context, error) {
+	b, err := json.Marshal(list)
 	if err != nil {
 		return nil, err
 	}
-	return metadata.AppendToOutgoingContext(ctx, mountKey, string(b)), nil
+	return metadata.AppendToOutgoingContext(ctx, mountsKey, string(b)), nil
 }
 
-func whichMount(ctx context.Context) (m engine.CacheMount, err error) {
+func whichMounts(ctx context.Context) (list []engine.CacheMount, err error) {
 	md, _ := metadata.FromIncomingContext(ctx)
-	v := md.Get(mountKey)
+	v := md.Get(mountsKey)
 	if len(v) != 1 {
-		return m, status.Error(codes.InvalidArgument, "which cache mount?")
+		return nil, status.Error(codes.InvalidArgument, "which cache mounts?")
 	}
-	if err := json.Unmarshal([]byte(v[0]), &m); err != nil {
-		return m, fmt.Errorf("which cache mount? %w", err)
+	if err := json.Unmarshal([]byte(v[0]), &list); err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "which cache mounts? %v", err)
 	}
-	return m, nil
+	return list, nil
 }
 
 // sendJSON and receiveJSON are for what fits into one message.
