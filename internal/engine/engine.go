@@ -60,6 +60,7 @@ type Request struct {
 
 	CacheFrom []Entry
 	CacheTo   []Entry
+	Mounts    Mounts // where cache mounts come from; nil leaves new ones empty
 
 	Outputs     []Output
 	Compression codec.Compression // for every layer the build makes, cache export included

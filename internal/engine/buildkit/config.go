@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/moby/buildkit/util/resolver/config"
+
+	"github.com/lighter-oci/lighter/internal/engine"
 )
 
 // Config is how an embedded engine runs. The zero value of every field but
@@ -18,7 +20,9 @@ type Config struct {
 	// Registries answers what is configured of them, by host; it is asked before
 	// each build. Nil is nothing.
 	Registries func() (map[string]config.RegistryConfig, error)
-	LogLevel   string // "debug", "info", …; "" is warnings
+	// Mounts reads and fills the directories of cache mounts; nil lets none travel.
+	Mounts   engine.MountAgent
+	LogLevel string // "debug", "info", …; "" is warnings
 }
 
 // Version is that of the BuildKit inside; a test holds it against go.mod.

@@ -31,6 +31,7 @@ type layerWorker struct {
 	*base.Worker
 	pool   *codec.Pool
 	differ *Differ
+	mounts *mountTravel
 	redo   flightcontrol.Group[ocispecs.Descriptor] // layers made anew, by what and how
 }
 

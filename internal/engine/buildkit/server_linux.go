@@ -96,6 +96,9 @@ func NewServer(cfg Config) (_ *Server, err error) {
 	s := &Server{grpc: newGRPC(room, configured), controller: ctl, pool: pool, room: room, stopping: stop}
 	healthv1.RegisterHealthServer(s.grpc, health.NewServer())
 	ctl.Register(s.grpc)
+	if cfg.Mounts != nil {
+		registerMounts(s.grpc, map[string]func(grpc.ServerStream) error{usedMethod: w.mounts.usedBy, saveMethod: w.mounts.save})
+	}
 	reflection.Register(s.grpc)
 	return s, nil
 }

@@ -252,6 +252,9 @@ func addHosts(in []string) (string, error) {
 func (c *Client) attachables(req engine.Request, secrets map[string][]byte, opt *client.SolveOpt) error {
 	opt.Session = append(opt.Session, newLogins(c.opt))
 	opt.Session = append(opt.Session, secretsprovider.FromMap(secrets))
+	if req.Mounts != nil {
+		opt.Session = append(opt.Session, mountsProvider{req.Mounts})
+	}
 	if len(req.SSH) == 0 {
 		return nil
 	}

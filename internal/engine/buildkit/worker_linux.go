@@ -66,8 +66,12 @@ func newWorker(cfg Config, pool *codec.Pool, hosts docker.RegistryHosts, room *r
 	if err != nil {
 		return nil, err
 	}
+	travel := &mountTravel{agent: cfg.Mounts, cache: w.CacheMgr, records: filepath.Join(cfg.State, "mounts")}
+	if err := os.MkdirAll(travel.records, 0o700); err != nil {
+		return nil, err
+	}
 	w.Platforms(true) // adds what binfmt_misc can run
-	return &layerWorker{Worker: w, pool: pool, differ: differ}, nil
+	return &layerWorker{Worker: w, pool: pool, differ: differ, mounts: travel}, nil
 }
 
 const overlaySnapshotter = "overlayfs"
