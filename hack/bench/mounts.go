@@ -47,7 +47,7 @@ func cacheMounts(ctx context.Context, opt options) error {
 		}
 		return medianOf(v)
 	}
-	bound := 250 + float64(opt.files)/1000 // buffers, and a kB for each file
+	bound := 250 + 2*float64(opt.files)/1000 // buffers, and 2 kB a file: 190 MB for 20,000, 580 for 200,000
 	return judge([]figure{
 		atMost("first push, times tar | zstd -T0", ratio(b.took["push"], b.took["tar"], wall), 2),
 		atMost("first push, CPU time, times tar | zstd -T0", ratio(b.took["push"], b.took["tar"], cpu), 2.5),
@@ -57,7 +57,7 @@ func cacheMounts(ctx context.Context, opt options) error {
 		atMost("push after 1 % changed, share of the bytes", ratio(b.took["push 1 %"], b.took["push"], size), 0.03),
 		atMost("push after 1 % changed, share of the time", ratio(b.took["push 1 %"], b.took["push"], wall), 0.25),
 		atMost("push after 1 % changed, share of the CPU time", ratio(b.took["push 1 %"], b.took["push"], cpu), 0.25),
-		atMost("pull of that 1 %, share of the time", ratio(b.took["pull 1 %"], b.took["pull"], wall), 0.5),
+		atMost("pull of that 1 %, share of the CPU time", ratio(b.took["pull 1 %"], b.took["pull"], cpu), 0.5),
 		atMost("peak memory of a push, MB", b.most("push", memory)/1e6, bound),
 		atMost("peak memory of a pull, MB", b.most("pull", memory)/1e6, bound),
 	})
