@@ -62,7 +62,7 @@ test: ## run all tests, fuzz seeds included, and print the coverage
 	$(GO) tool cover -func=coverage.out | awk 'END { print "coverage: " $$NF " of statements" }'; \
 	[ $$failed = 0 ] || { echo "make test: failed, see FAIL above" >&2; exit 1; }
 
-bench: build ## compare export and push with stock BuildKit on a 1 GB root file system
+bench: build ## compare builds with stock BuildKit and conversions with skopeo, on a 1 GB root file system
 	@hack/bench.sh $(BENCHFLAGS)
 
 check: cross ## format, vet, lint, shell scripts, go.mod, other systems

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What make bench runs: stock BuildKit and lighter in turn on a real root file
-# system, on directories and a registry of their own; with -what convert, skopeo
-# and lighter; with -what mounts, tar | zstd and a cache mount, which needs none of
-# the others and 2 GB. Needs root and 15 GB of room in $TMPDIR; takes about two minutes a
-# round. Arguments go to hack/bench: hack/bench.sh -rounds 3 -what export,convert.
+# What make bench runs, on a real root file system, with directories and a
+# registry of its own: stock BuildKit and lighter in turn, then skopeo and lighter;
+# with -what mounts, tar | zstd and a cache mount, which needs none of the others
+# and 2 GB. Needs root and 15 GB of room in $TMPDIR; takes about three minutes a
+# round. Arguments go to hack/bench: hack/bench.sh -rounds 3 -what convert.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

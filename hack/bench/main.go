@@ -27,7 +27,7 @@ func main() {
 	flag.StringVar(&opt.lighter, "lighter", "bin/lighter", "the binary to measure")
 	flag.StringVar(&opt.dir, "dir", "", "scratch directory with 15 GB of room (default: a temporary one)")
 	flag.IntVar(&opt.rounds, "rounds", 5, "rounds, each with every exporter once")
-	flag.StringVar(&opt.what, "what", "export", "what to measure, with commas between: export, convert, mounts")
+	flag.StringVar(&opt.what, "what", "export,convert", "what to measure, with commas between: export, convert, mounts")
 	flag.IntVar(&opt.files, "files", 20000, "files of the cache mount, with -what mounts")
 	flag.StringVar(&opt.json, "json", "", "write the figures to this file too")
 	touch := flag.Bool("touch", false, "only touch memory, as is done before each measurement")
