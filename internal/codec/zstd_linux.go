@@ -65,6 +65,9 @@ func newZstdEncoder() *zstdEncoder {
 // blob cover every byte already.
 func (e *zstdEncoder) encode(dst, src []byte, level int) ([]byte, error) {
 	defer runtime.KeepAlive(e)
+	if e.ctx == nil {
+		return nil, errors.New("libzstd has no memory for an encoder")
+	}
 	if e.level != level {
 		if err := zstdError(C.lighter_set(e.ctx, C.int(level), windowLog)); err != nil {
 			return nil, err

@@ -180,11 +180,13 @@ func (s *stepMounts) New(ctx context.Context, parent cache.ImmutableRef, group s
 	}
 	s.travel.remember(s.step.Digest(), *wanted)
 	if err := s.fill(ctx, ref, group, *wanted); err != nil {
+		// Part of it may be there, which nobody shall keep: a cache mount's
+		// directory outlives its release otherwise. The session's side has told
+		// the user why.
+		gone := errors.Join(ref.SetCachePolicyDefault(), ref.Release(context.WithoutCancel(ctx)))
 		if ctx.Err() != nil {
-			return nil, errors.Join(err, ref.Release(context.WithoutCancel(ctx)))
+			return nil, errors.Join(err, gone)
 		}
-		// Part of it may be there. The session's side has told the user why.
-		_ = ref.Release(context.WithoutCancel(ctx))
 		return s.Manager.New(ctx, parent, group, opts...)
 	}
 	return ref, nil
@@ -283,8 +285,20 @@ func (t *mountTravel) usedBy(stream grpc.ServerStream) error {
 	return sendJSON(stream, out)
 }
 
+// errInUse is a mount that a build has for itself, or that is gone.
+var errInUse = errors.New("in use by a build, or pruned")
+
+// existing is a cache in which no mount is made: BuildKit makes another, empty
+// one where the one that is looked for is taken.
+type existing struct{ cache.Manager }
+
+func (existing) New(context.Context, cache.ImmutableRef, session.Group, ...cache.RefOption) (cache.MutableRef, error) {
+	return nil, errInUse
+}
+
 // save serves a client that wants what mounts hold. They are taken as shared
-// ones, so that a build that uses them and this do not wait for each other.
+// ones, so that a build that shares them and this do not wait for each other;
+// those that another has for itself are left out.
 func (t *mountTravel) save(stream grpc.ServerStream) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
@@ -292,7 +306,7 @@ func (t *mountTravel) save(stream grpc.ServerStream) error {
 	if err != nil {
 		return err
 	}
-	manager := mounts.NewMountManager("lighter", t.cache, nil)
+	manager := mounts.NewMountManager("lighter", existing{t.cache}, nil)
 	dirs := map[engine.CacheMount]engine.MountDir{}
 	var open func(list []engine.CacheMount) error
 	open = func(list []engine.CacheMount) error {
@@ -303,14 +317,10 @@ func (t *mountTravel) save(stream grpc.ServerStream) error {
 		if !ok {
 			return status.Errorf(codes.NotFound, "no step has used cache mount %s", list[0].ID)
 		}
-		found, err := mounts.SearchCacheDir(ctx, t.cache, m.dir, false)
-		if err != nil {
-			return err
-		}
-		if len(found) == 0 { // pruned by now
+		ref, err := manager.MountableCache(ctx, &pb.Mount{CacheOpt: &pb.CacheOpt{ID: m.dir, Sharing: pb.CacheSharingOpt_SHARED}}, nil, nil)
+		if errors.Is(err, errInUse) {
 			return open(list[1:])
 		}
-		ref, err := manager.MountableCache(ctx, &pb.Mount{CacheOpt: &pb.CacheOpt{ID: m.dir, Sharing: pb.CacheSharingOpt_SHARED}}, nil, nil)
 		if err != nil {
 			return err
 		}
