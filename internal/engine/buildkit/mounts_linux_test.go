@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/event"
 )
@@ -48,6 +49,12 @@ func (tarAgent) Serve(_ context.Context, dirs map[engine.CacheMount]engine.Mount
 			continue
 		}
 		var b bytes.Buffer
+		if root == "" { // left out
+			if err := out.Encode(b.Bytes()); err != nil {
+				return err
+			}
+			continue
+		}
 		w := tar.NewWriter(&b)
 		if err := errors.Join(w.AddFS(os.DirFS(root)), w.Close()); err != nil {
 			return err
@@ -111,7 +118,9 @@ func (s *shelf) Save(_ context.Context, mounts []engine.CacheMount, conn io.Read
 		if err := errors.Join(out.Encode(tarRequest{Mount: mounts[0]}), in.Decode(&b)); err != nil {
 			return err
 		}
-		s.tars[mounts[0]] = b
+		if len(b) > 0 {
+			s.tars[mounts[0]] = b
+		}
 	}
 	return conn.Close()
 }
@@ -217,6 +226,61 @@ func TestMountsTravel(t *testing.T) {
 		if want := name + "5\n" + owner(name); got[name] != want {
 			t.Errorf("%s, spoilt: %q, not %q", name, got[name], want)
 		}
+	}
+}
+
+// A mount that a step has for itself is left out of a save, not taken for empty.
+func TestMountsInUse(t *testing.T) {
+	e := startEngineWith(t, Config{Mounts: tarAgent{}}, Options{Embedded: true})
+	request := func(round string) engine.Request {
+		return engine.Request{BuildArgs: map[string]string{"ROUND": round}, Context: project(t, map[string]string{"busybox": "",
+			"Dockerfile": shell + "ARG ROUND\nRUN --mount=type=cache,target=/c,sharing=locked echo $ROUND >> /c/f && sleep $ROUND\n"})}
+	}
+	_, events := e.mustBuild(request("0"))
+	steps := ran(events)
+
+	holds := make(chan struct{})
+	var once sync.Once
+	done := make(chan error, 1)
+	second := request("5")
+	second.Compression = codec.Compression{Codec: codec.Zstd, Level: 3}
+	go func() {
+		_, err := e.Build(t.Context(), second, func(ev event.Event) {
+			if ev.Step != nil && ev.Step.Started != nil && strings.Contains(ev.Step.Name, "sleep") {
+				once.Do(func() { close(holds) })
+			}
+		})
+		done <- err
+	}()
+	<-holds
+	kept := &shelf{tars: map[engine.CacheMount][]byte{}}
+	for { // it gets its mounts a moment after it has started
+		kept.tars = map[engine.CacheMount][]byte{}
+		if err := e.SaveMounts(t.Context(), steps, kept); err != nil {
+			t.Fatal(err)
+		}
+		if len(kept.tars) == 0 {
+			break
+		}
+		for _, b := range kept.tars {
+			if !bytes.Contains(b, []byte("0\n")) || len(done) > 0 {
+				t.Fatal("what was saved while a step held the mount is not its contents")
+			}
+		}
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if err := e.SaveMounts(t.Context(), steps, kept); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range kept.tars {
+		if !bytes.Contains(b, []byte("0\n5\n")) {
+			t.Errorf("afterwards the mount holds %q", b)
+		}
+	}
+	if len(kept.tars) != 1 {
+		t.Errorf("%d mounts were saved", len(kept.tars))
 	}
 }
 
