@@ -182,14 +182,10 @@ func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied,
 	if err != nil {
 		return proofs, err
 	}
-	return proofsOf(img, l.Short(), variants, func(part *image.Image, want codec.Compression) image.VerifyOptions {
+	return proofsOf(img, l.Short(), variants, func(_ *image.Image, want codec.Compression) image.VerifyOptions {
 		opts := asked
 		opts.Chunked = asked.Chunked && want.Codec == codec.Zstd
-		for _, m := range part.Manifests {
-			for _, l := range m.Layers { // layers whose level nobody knows stay, unless forced
-				opts.AnyLevel = opts.AnyLevel || !asked.ForceBase && l.Codec == want.Codec && l.Record == nil
-			}
-		}
+		opts.KeepUnknown = !asked.ForceBase
 		return opts
 	}), nil
 }

@@ -28,6 +28,8 @@ type VerifyOptions struct {
 	OldClients bool
 	// AnyLevel compares codecs only.
 	AnyLevel bool
+	// KeepUnknown: layers whose level nobody knows were to stay.
+	KeepUnknown bool
 	// Chunked: zstd layers had to become zstd:chunked. Without it they may be, unless
 	// ForceBase.
 	Chunked bool
@@ -132,8 +134,13 @@ func (v verifier) check(m *Manifest, l *Layer) (Mismatch, bool) {
 	case l.Record == nil:
 		mm.Got = string(l.Codec) + " of unknown level"
 		mm.Why, mm.Flag = "the blob has no record of how it was made", flagForce
-		if l.RecordErr != nil {
+		switch {
+		case l.RecordErr != nil:
 			mm.Why, mm.Flag = "its record could not be read: "+l.RecordErr.Error(), ""
+		case v.opts.KeepUnknown:
+			mm.Note = true
+			mm.Why += " and was kept"
+			return mm, true
 		}
 	case l.Record.Level != v.want.Level:
 		mm.Got = l.Record.Compression.String()

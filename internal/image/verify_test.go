@@ -73,6 +73,8 @@ func TestVerify(t *testing.T) {
 		{"any level", []imagetest.Layer{zstd9, mute}, zstd3, image.VerifyOptions{AnyLevel: true}, nil},
 		{"any level of another codec", []imagetest.Layer{gzip}, zstd3, image.VerifyOptions{AnyLevel: true}, []string{"wrong linux/amd64 1: gzip, not zstd, " + force}},
 		{"unknown level", []imagetest.Layer{mute}, zstd3, known, []string{"wrong linux/amd64 1: zstd of unknown level, not zstd:3, " + force}},
+		{"unknown level kept, another level not", []imagetest.Layer{mute, zstd9}, zstd3, image.VerifyOptions{KeepUnknown: true},
+			[]string{"note linux/amd64 1: zstd of unknown level, not zstd:3, " + force, "wrong linux/amd64 2: zstd:9, not zstd:3, " + force}},
 		{"Docker's zstd", []imagetest.Layer{retype(right, dockerZstd)}, zstd3, known, []string{`wrong linux/amd64 1: zstd by the name of "` + dockerZstd + `", not zstd:3, ` + oci}},
 		{"zstd called gzip", []imagetest.Layer{retype(right, ocispec.MediaTypeImageLayerGzip)}, zstd3, known, []string{`wrong linux/amd64 1: zstd by the name of "` + ocispec.MediaTypeImageLayerGzip + `", not zstd:3, ` + force}},
 		{"gzip called zstd", []imagetest.Layer{retype(gzip, ocispec.MediaTypeImageLayerZstd)}, zstd3, known, []string{"wrong linux/amd64 1: gzip, not zstd:3, " + force}},
