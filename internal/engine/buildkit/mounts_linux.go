@@ -324,7 +324,7 @@ func (t *mountTravel) save(stream grpc.ServerStream) error {
 		if err != nil {
 			return err
 		}
-		defer ref.Release(context.WithoutCancel(ctx))
+		defer func() { _ = ref.Release(context.WithoutCancel(ctx)) }()
 		return t.mounted(ctx, ref, nil, m, func(dir engine.MountDir) error {
 			dirs[m.CacheMount] = dir
 			return open(list[1:])

@@ -195,7 +195,7 @@ func TestMountsTravel(t *testing.T) {
 	}
 
 	// What is there is not asked for again, what is cached not even used.
-	got, events = build(first, mounts, "2")
+	got, _ = build(first, mounts, "2")
 	if len(mounts.asked) != len(kinds) || got["plain"] != "plain1\nplain2\n0:0:755\n" {
 		t.Errorf("a second build: %d were asked for, %q", len(mounts.asked), got["plain"])
 	}
