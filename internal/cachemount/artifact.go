@@ -122,6 +122,8 @@ func release(src image.Source) {
 	}
 }
 
+// read reads an artifact. With an error about what the name stands for comes one
+// that has a descriptor, and no mounts.
 func read(ctx context.Context, src image.Source, name string) (*Artifact, error) {
 	desc, err := src.Resolve(ctx, name)
 	if errors.Is(err, image.ErrNotFound) {
@@ -130,31 +132,33 @@ func read(ctx context.Context, src image.Source, name string) (*Artifact, error)
 	if err != nil {
 		return nil, err
 	}
+	a := &Artifact{Descriptor: ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}}
 	b, err := image.ReadAll(ctx, src, desc)
 	if err != nil {
-		return nil, missing(err)
+		return a, missing(err)
 	}
 	var m ocispec.Manifest
 	if err := json.Unmarshal(b, &m); err != nil {
-		return nil, corrupt("manifest %s: %w", desc.Digest, err)
+		return a, corrupt("manifest %s: %w", desc.Digest, err)
 	}
 	if m.Config.MediaType != mediaTypeConfig {
-		return nil, fmt.Errorf("%w: %s is %.100q; name a tag of its own for cache mounts", ErrForeign, desc.Digest, cmp.Or(m.ArtifactType, m.Config.MediaType, desc.MediaType))
+		return a, fmt.Errorf("%w: %s is %.100q; name a tag of its own for cache mounts", ErrForeign, desc.Digest, cmp.Or(m.ArtifactType, m.Config.MediaType, desc.MediaType))
 	}
 	if b, err = image.ReadAll(ctx, src, m.Config); err != nil {
-		return nil, missing(err)
+		return a, missing(err)
 	}
 	var c config
 	if err := json.Unmarshal(b, &c); err != nil {
-		return nil, corrupt("config %s: %w", m.Config.Digest, err)
+		return a, corrupt("config %s: %w", m.Config.Digest, err)
 	}
 	if c.Version != configVersion {
-		return nil, fmt.Errorf("%w: version %d; use a newer lighter, or another tag", ErrForeign, c.Version)
+		return a, fmt.Errorf("%w: version %d; use a newer lighter, or another tag", ErrForeign, c.Version)
 	}
 	if err := c.check(); err != nil {
-		return nil, err
+		return a, err
 	}
-	return &Artifact{Descriptor: ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}, Mounts: c.Mounts}, nil
+	a.Mounts = c.Mounts
+	return a, nil
 }
 
 // missing is an error about what an artifact should have.

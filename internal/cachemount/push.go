@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/lighter-oci/lighter/internal/image"
 )
 
 // PushOptions say what a push keeps. The zero value keeps everything.
@@ -20,8 +24,8 @@ type PushOptions struct {
 	// MaxAge drops other mounts that nobody has pushed for so long; 0 keeps them.
 	MaxAge time.Duration
 	// Settle is how long after the tag is set the push looks whether it still
-	// stands; 0 is three times what lay between its last look and the tag, and
-	// at most two seconds.
+	// stands, where the place cannot tell at once; 0 is three times what lay between
+	// its last look and the tag, and between a fifth of a second and two seconds.
 	Settle time.Duration
 }
 
@@ -63,7 +67,8 @@ type PushedMount struct {
 // another push may do the same, and one would be lost: each looks again after
 // Settle, and merges again. A push is lost only if another's look and name lie
 // further apart than that, or if it is killed in between; the mounts are then as
-// they were before it.
+// they were before it. An OCI layout can set a name on a condition, and there
+// none is lost.
 func Push(ctx context.Context, p Place, s *Session, mounts []PushMount, o PushOptions) (*Pushed, error) {
 	src, err := p.Source()
 	if err != nil {
@@ -159,16 +164,22 @@ func (q *push) usable(ctx context.Context, k Key) (*Mount, error) {
 
 // Bounds of PushOptions.Settle's default, and of how often a push merges.
 const (
-	minSettle = 50 * time.Millisecond
+	minSettle = 200 * time.Millisecond
 	maxSettle = 2 * time.Second
-	maxMerges = 10
+	maxMerges = 20
 )
+
+// swapper is a target that sets a name on the condition that it still stands for
+// what it did; image.ErrMoved is wrapped where it does not.
+type swapper interface {
+	Swap(ctx context.Context, desc ocispec.Descriptor, b []byte, name string, was digest.Digest) error
+}
 
 // publish sets the name, until it stands for what was made. All else is there
 // by the time it looks what the name stands for, so that between look and name
 // lies one request.
 func (q *push) publish(ctx context.Context) error {
-	for range maxMerges {
+	for attempt := range maxMerges {
 		conf, manifest, err := documents(q.merge(q.base))
 		if err != nil {
 			return err
@@ -181,24 +192,47 @@ func (q *push) publish(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !same {
-			q.out.Merged++
-			continue
-		}
-		if err := q.p.Target.Tag(ctx, manifest.desc, manifest.b, q.p.Name); err != nil {
-			return err
-		}
-		q.out.Root = manifest.desc
-		if stands, err := q.stands(ctx, time.Since(began)); err != nil || stands {
-			return err
+		if same {
+			done, err := q.name(ctx, manifest, began)
+			if err != nil || done {
+				return err
+			}
 		}
 		q.out.Merged++
+		// Who lost to others this often lets some of them through.
+		pause := min(time.Duration(attempt)*time.Since(began), maxSettle)
+		if err := sleep(ctx, rand.N(pause+1)); err != nil {
+			return err
+		}
 	}
 	return fmt.Errorf("others kept pushing to it for %d attempts; push again", maxMerges)
 }
 
+// name sets the name, and tells whether it stands. The look before it began at a time.
+func (q *push) name(ctx context.Context, manifest document, began time.Time) (stands bool, err error) {
+	if target, ok := q.p.Target.(swapper); ok {
+		var was digest.Digest
+		if q.base != nil {
+			was = q.base.Descriptor.Digest
+		}
+		err := target.Swap(ctx, manifest.desc, manifest.b, q.p.Name, was)
+		if errors.Is(err, image.ErrMoved) {
+			return false, nil
+		}
+		if err == nil {
+			q.out.Root = manifest.desc
+		}
+		return err == nil, err
+	}
+	if err := q.p.Target.Tag(ctx, manifest.desc, manifest.b, q.p.Name); err != nil {
+		return false, err
+	}
+	q.out.Root = manifest.desc
+	return q.stands(ctx, time.Since(began))
+}
+
 // look reads what the name stands for now, and tells whether that is what it
-// stood for at the last look. What is of no use to anybody is nothing.
+// stood for at the last look. What is of no use to anybody has no mounts.
 func (q *push) look(ctx context.Context) (same bool, err error) {
 	src, err := q.p.Source()
 	if err != nil {
@@ -206,10 +240,7 @@ func (q *push) look(ctx context.Context) (same bool, err error) {
 	}
 	defer release(src)
 	now, err := read(ctx, src, q.p.Name)
-	if useless(err) {
-		now, err = nil, nil
-	}
-	if err != nil {
+	if err != nil && !useless(err) {
 		return false, err
 	}
 	was := q.base
@@ -296,10 +327,8 @@ func (q *push) stands(ctx context.Context, took time.Duration) (bool, error) {
 	if wait == 0 {
 		wait = min(max(3*took, minSettle), maxSettle)
 	}
-	select {
-	case <-time.After(wait):
-	case <-ctx.Done():
-		return false, ctx.Err()
+	if err := sleep(ctx, wait); err != nil {
+		return false, err
 	}
 	if _, err := q.look(ctx); err != nil {
 		return false, err
@@ -311,6 +340,15 @@ func (q *push) stands(ctx context.Context, took time.Duration) (bool, error) {
 		}
 	}
 	return true, nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // confirm tells the agent which directories the artifact has as they are.

@@ -232,6 +232,24 @@ func (t *LayoutTarget) PutManifest(ctx context.Context, desc ocispec.Descriptor,
 // Tag implements Target: the entry of that name in the layout's index becomes
 // desc. The name "" is that of the one entry without any.
 func (t *LayoutTarget) Tag(ctx context.Context, desc ocispec.Descriptor, b []byte, name string) error {
+	return t.tag(ctx, desc, b, name, func([]ocispec.Descriptor) error { return nil })
+}
+
+// ErrMoved is a name that stands for something else than it was expected to.
+var ErrMoved = errors.New("the name stands for something else by now")
+
+// Swap is Tag where the name stands for was, "" being nothing, and ErrMoved else.
+func (t *LayoutTarget) Swap(ctx context.Context, desc ocispec.Descriptor, b []byte, name string, was digest.Digest) error {
+	return t.tag(ctx, desc, b, name, func(now []ocispec.Descriptor) error {
+		if len(now) == 0 && was == "" || len(now) == 1 && now[0].Digest == was {
+			return nil
+		}
+		return fmt.Errorf("OCI layout %s: %w", t.dir, ErrMoved)
+	})
+}
+
+// tag sets a name, unless check minds the entries that it stands for.
+func (t *LayoutTarget) tag(ctx context.Context, desc ocispec.Descriptor, b []byte, name string, check func(now []ocispec.Descriptor) error) error {
 	if err := CheckContent(desc, b); err != nil {
 		return fmt.Errorf("OCI layout %s: %w", t.dir, err)
 	}
@@ -261,6 +279,9 @@ func (t *LayoutTarget) Tag(ctx context.Context, desc ocispec.Descriptor, b []byt
 	}
 	if name == "" && len(replaced) > 1 {
 		return fmt.Errorf("OCI layout %s: it holds %d images without a name: give this one a name, oci:%s:NAME", t.dir, len(replaced), t.dir)
+	}
+	if err := check(replaced); err != nil {
+		return err
 	}
 	index.Manifests = slices.Concat(kept, []ocispec.Descriptor{entry})
 	raw, err := json.Marshal(index)

@@ -2,10 +2,12 @@ package image_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"path/filepath"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/image"
@@ -51,4 +53,29 @@ func (r rereading) FetchRange(ctx context.Context, desc ocispec.Descriptor, offs
 		return nil, err
 	}
 	return l.FetchRange(ctx, desc, offset, length)
+}
+
+// Of two that swap from the same state, one wins.
+func TestLayoutSwap(t *testing.T) {
+	target, err := image.CreateLayout(filepath.Join(t.TempDir(), "layout"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	swap := func(content string, was digest.Digest) (ocispec.Descriptor, error) {
+		desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageManifest, Digest: digest.FromString(content), Size: int64(len(content))}
+		return desc, target.Swap(t.Context(), desc, []byte(content), "n", was)
+	}
+	first, err := swap("{}", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := swap("{ }", ""); !errors.Is(err, image.ErrMoved) {
+		t.Errorf("a second first one: %v", err)
+	}
+	if _, err := swap("{  }", first.Digest); err != nil {
+		t.Error(err)
+	}
+	if _, err := swap("{   }", first.Digest); !errors.Is(err, image.ErrMoved) {
+		t.Errorf("a second second one: %v", err)
+	}
 }

@@ -8,9 +8,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -199,14 +201,36 @@ func (r *Repository) putManifest(ctx context.Context, desc ocispec.Descriptor, b
 	}
 	q := request{access: r.push(), method: http.MethodPut, url: r.url("/manifests/" + identifier), what: what, idempotent: true,
 		header: http.Header{"Content-Type": {desc.MediaType}}, body: content(b), length: desc.Size}
-	resp, err := r.ask(ctx, q, http.StatusCreated, http.StatusOK, http.StatusAccepted) //nolint:bodyclose // ask closes it
-	if err != nil {
-		return err
+	for attempt := 0; ; attempt++ {
+		resp, err := r.ask(ctx, q, http.StatusCreated, http.StatusOK, http.StatusAccepted) //nolint:bodyclose // ask closes it
+		if err == nil {
+			if err := sameDigest(resp, desc.Digest); err != nil {
+				return fmt.Errorf("%s: %w", what, err)
+			}
+			return nil
+		}
+		if attempt == len(linkWaits) || !linking(err) {
+			return err
+		}
+		if err := sleep(ctx, linkWaits[attempt]); err != nil {
+			return err
+		}
 	}
-	if err := sameDigest(resp, desc.Digest); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
+}
+
+// linkWaits come before further attempts at a manifest: long against the writing
+// of a small file, and short for whoever waits for the refusal of one that is wrong.
+var linkWaits = []time.Duration{100 * time.Millisecond, 400 * time.Millisecond, 1600 * time.Millisecond}
+
+// linking tells refusals of a manifest that may only be about the moment.
+// distribution keeps a file for each blob of a repository, and empties it before it
+// writes it anew: what another request links right now is a blob unknown,
+// or one of an invalid digest.
+func linking(err error) bool {
+	var answer *transport.Error
+	return errors.As(err, &answer) && slices.ContainsFunc(answer.Errors, func(d transport.Diagnostic) bool {
+		return d.Code == transport.ManifestBlobUnknownErrorCode || d.Code == transport.BlobUnknownErrorCode || d.Code == transport.DigestInvalidErrorCode
+	})
 }
 
 // Delete takes a blob or manifest away, with all tags of the manifest. What is

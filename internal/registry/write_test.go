@@ -60,6 +60,28 @@ func TestPassingWriteFaults(t *testing.T) {
 	}
 }
 
+// A manifest is sent again where the registry may be writing what it names, and
+// only there.
+func TestManifestWaitsForLinks(t *testing.T) {
+	y := newYard(t, registrytest.Options{})
+	f := imagetest.Sample(t)
+	r := y.repository(t, registry.Options{})
+	if err := imagetest.Push(t.Context(), r, f, "one"); err != nil {
+		t.Fatal(err)
+	}
+	root := f.Blob(f.Root.Digest)
+	for _, code := range []string{"DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"} {
+		y.proxy.Set(on("PUT", 1, "/manifests/", says(400, code, "a moment")))
+		if err := errors.Join(r.PutManifest(t.Context(), f.Root, root), r.Tag(t.Context(), f.Root, root, "two")); err != nil {
+			t.Errorf("%s: %v", code, err)
+		}
+	}
+	y.proxy.Set(on("PUT", 1, "/manifests/", says(400, "MANIFEST_INVALID", "no moment")))
+	if err := r.PutManifest(t.Context(), f.Root, root); err == nil {
+		t.Error("a manifest that is wrong was sent again")
+	}
+}
+
 // Every refusal is one line and a next step.
 func TestRefusedWrites(t *testing.T) {
 	y := newYard(t, registrytest.Options{})

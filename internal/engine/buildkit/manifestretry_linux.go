@@ -12,7 +12,8 @@ import (
 // a blob. distribution keeps a file for each blob of a repository, and empties
 // it before it writes it anew; image and cache of one build go to one repository
 // at the same time, each with the layers they share, and so the manifest of one
-// meets the empty file of the other: a blob unknown that is there a moment later.
+// meets the empty file of the other: a blob unknown, or of an invalid digest, that
+// is there a moment later.
 // (distribution 2.8.2 on disk, one build of about seventy on a busy machine.)
 type manifestTransport struct {
 	next  http.RoundTripper
@@ -25,7 +26,7 @@ var manifestWaits = []time.Duration{100 * time.Millisecond, 400 * time.Milliseco
 
 var (
 	manifestPath = regexp.MustCompile(`^/v2/.+/manifests/[^/]+$`)
-	blobUnknown  = regexp.MustCompile(`"(MANIFEST_)?BLOB_UNKNOWN"`)
+	blobUnknown  = regexp.MustCompile(`"((MANIFEST_)?BLOB_UNKNOWN|DIGEST_INVALID)"`)
 )
 
 // manifestLimit is what registries take; errors are shorter.

@@ -20,6 +20,7 @@ func TestManifestIsSentAgain(t *testing.T) {
 	}{
 		{"taken", "/v2/a/b/manifests/1", "", 0, 1, 201},
 		{"settles", "/v2/a/b/manifests/1", "MANIFEST_BLOB_UNKNOWN", 2, 3, 201},
+		{"invalid digest", "/v2/a/b/manifests/1", "DIGEST_INVALID", 2, 3, 201},
 		{"never", "/v2/a/b/manifests/1", "BLOB_UNKNOWN", 9, 3, 400},
 		{"other refusal", "/v2/a/b/manifests/1", "MANIFEST_INVALID", 9, 1, 400},
 		{"a blob", "/v2/a/b/blobs/uploads/1", "BLOB_UNKNOWN", 9, 1, 400},
