@@ -55,6 +55,7 @@ demo: build ## build a six-stage example twice and push it to a local registry
 test: ## run all tests, fuzz seeds included, and print the coverage
 	@rm -f coverage.race coverage.plain coverage.out; failed=0; \
 	run() { echo "go test $$*"; $(TEST) "$$@" || failed=1; }; \
+	export GORACE=suppressions=$(CURDIR)/hack/race.supp; \
 	run -race -skip='$(MEASURES)' -coverprofile=coverage.race $(RACE); \
 	run -run='$(MEASURES)' ./internal/codec ./internal/layer; \
 	run -coverprofile=coverage.plain $(PLAIN); \
