@@ -2,7 +2,6 @@ package image
 
 import (
 	"fmt"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -108,13 +107,11 @@ func (l Location) String() string {
 	return string(l.Transport) + ":" + l.Path + ":" + l.Ref
 }
 
-// Short is the location for a line that people read.
+// Short is the location for a line that people read, or copy into a command:
+// String, without what a name in a registry need not say.
 func (l Location) Short() string {
-	switch {
-	case l.Transport == InRegistry:
+	if l.Transport == InRegistry {
 		return strings.TrimPrefix(l.Ref, "docker.io/library/")
-	case l.Path != "":
-		return string(l.Transport) + ":" + path.Base(filepath.ToSlash(l.Path))
 	}
 	return l.String()
 }

@@ -45,8 +45,10 @@ func TestParseLocation(t *testing.T) {
 			t.Errorf("%q is %s, %v; want %s", in, got, err, want)
 		}
 		if err == nil {
-			if again, err := image.ParseLocation(got.String()); err != nil || again != got {
-				t.Errorf("%s read back is %+v, %v", got, again, err)
+			for _, written := range []string{got.String(), got.Short()} {
+				if again, err := image.ParseLocation(written); err != nil || again != got {
+					t.Errorf("%s read back is %+v, %v", written, again, err)
+				}
 			}
 		}
 	}
