@@ -62,10 +62,10 @@ func inspected() report.Inspection {
 
 func TestInspection(t *testing.T) {
 	proven := inspected()
-	proven.Proof = &report.Proof{Ref: "app:1", Want: "zstd", Layers: []report.Proven{
+	proven.Proofs = []report.Proof{{Ref: "app:1", Want: "zstd", Layers: []report.Proven{
 		{Digest: sha("a"), Codec: "gzip", Verdict: report.Verdict{Reason: "it came with the base image", Fix: "lighter convert app:1 NAME"}},
 		{Digest: sha("b"), Codec: "zstd:9", Verdict: report.Verdict{OK: true}},
-	}}
+	}}}
 	for name, c := range map[string]struct {
 		out term.Output
 		i   report.Inspection
