@@ -128,6 +128,9 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	if rep.Proofs, err = places.prove(ctx, to, got, variants, image.VerifyOptions{ForceBase: c.ForceCompression, Chunked: c.chunked}); err != nil {
 		return fmt.Errorf("converted, but reading it back failed: %w", err)
 	}
+	if n := got.Source.VariantCount(); len(variants) > 0 && n > len(variants) {
+		rep.Notes = append(rep.Notes, fmt.Sprintf("%s has %d variants of each image, and %d went there: --add-compression keeps more", from.Short(), n, len(variants)))
+	}
 	if rep.LeftBehind, err = leftBehind(ctx, src, got); err != nil {
 		rep.Notes = append(rep.Notes, "signatures could not be looked for: "+err.Error())
 	}
