@@ -34,7 +34,8 @@ type convertCmd struct {
 
 // Help is what `lighter convert --help` says below the flags.
 func (convertCmd) Help() string {
-	return "All platforms and attestations are kept; diffIDs and configs never change. The tag is set last. " +
+	return "All platforms and attestations are kept; diffIDs and configs never change. Of an index in gzip and zstd each image becomes one in " +
+		"--compression, and one more for each --add-compression. The tag is set last. " +
 		"Interrupted work goes on where it was in registries and in oci: directories: the same command finds the layers that are finished.\n\n" +
 		"docker-archive: holds one platform, as does docker-daemon: unless it keeps images in containerd: " +
 		"this machine's, or the daemon's, is taken from an image of several. Daemons and docker-archive: get an image when it is complete: " +
@@ -122,7 +123,7 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	})
 	view.Close()
 	if err != nil {
-		return fmt.Errorf("convert %s: %w", from.Short(), err)
+		return orPath(c.Destination, to, orPath(c.Source, from, fmt.Errorf("convert %s: %w", from.Short(), err)))
 	}
 	rep := conversion(from, to, got, notes, time.Since(started))
 	if rep.Proofs, err = places.prove(ctx, to, got, variants, image.VerifyOptions{ForceBase: c.ForceCompression, Chunked: c.chunked}); err != nil {

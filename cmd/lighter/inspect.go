@@ -54,11 +54,11 @@ func (c *inspectCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	}
 	defer func() { err = errors.Join(err, src.close()) }()
 	if c.Raw {
-		return c.raw(ctx, out, src)
+		return orPath(c.Image, at, c.raw(ctx, out, src))
 	}
 	img, err := c.read(ctx, src)
 	if err != nil {
-		return err
+		return orPath(c.Image, at, err)
 	}
 	found := inspection(at, img)
 	if required != nil {

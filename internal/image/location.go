@@ -43,7 +43,11 @@ func ParseLocation(s string) (Location, error) {
 		if strings.Contains(s, "://") {
 			return Location{}, fmt.Errorf("image location %.300q: unknown transport; use docker://, or one of %s", s, transportNames())
 		}
-		return registryLocation(s)
+		l, err := registryLocation(s)
+		if err != nil {
+			err = fmt.Errorf("%w; what is in no registry begins with one of %s", err, transportNames())
+		}
+		return l, err
 	}
 	l := Location{Transport: Transport(name)}
 	switch l.Transport {

@@ -33,12 +33,15 @@ func TestParseLocation(t *testing.T) {
 		"docker-daemon:":                     "!",
 		"docker-daemon:UPPER":                "!",
 		"a b":                                "!",
+		"./dir":                              "!",
 		"docker://a\nb":                      "!",
 	} {
 		got, err := image.ParseLocation(in)
 		switch {
 		case want == "!" && err == nil:
 			t.Errorf("%q is %+v", in, got)
+		case want == "!" && !strings.Contains(in, ":") && !strings.Contains(err.Error(), "oci-archive:"):
+			t.Errorf("%q: %v; want what names a transport", in, err)
 		case want == "!" && strings.Contains(err.Error(), "\n"):
 			t.Errorf("%q: more than a line: %v", in, err)
 		case want != "!" && (err != nil || got.String() != want):
