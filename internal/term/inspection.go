@@ -113,7 +113,7 @@ func (s *screen) platform(p report.PlatformImage, i report.Inspection) {
 
 // config shows what is set.
 func (s *screen) config(c report.ImageConfig) {
-	if c.Created != nil {
+	if c.Created != nil && !c.Created.IsZero() { // year 1 is what tools write that do not know
 		s.value("created", c.Created.UTC().Format(time.DateTime)+" UTC")
 	}
 	s.value("author", c.Author)

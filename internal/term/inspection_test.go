@@ -48,7 +48,7 @@ func inspected() report.Inspection {
 			{
 				Platform: "linux/arm64", Digest: sha("6"), MediaType: "application/vnd.docker.distribution.manifest.v2+json", PullSize: 4_020_900, TarSize: size(20_000_000),
 				IndexAnnotations: map[string]string{"io.github.containers.compression.zstd": "true"},
-				Config:           report.ImageConfig{Digest: sha("7"), Entrypoint: []string{}, Cmd: []string{}, Env: []report.EnvVar{}, Ports: []string{}, Volumes: []string{}, History: []report.HistoryStep{{CreatedBy: "lost"}}},
+				Config:           report.ImageConfig{Digest: sha("7"), Created: &time.Time{}, Entrypoint: []string{}, Cmd: []string{}, Env: []report.EnvVar{}, Ports: []string{}, Volumes: []string{}, History: []report.HistoryStep{{CreatedBy: "lost"}}},
 				Layers:           []report.InspectedLayer{own, foreign},
 			},
 		},
