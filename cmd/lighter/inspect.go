@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/codec"
@@ -37,6 +38,11 @@ func (c *inspectCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	required, err := c.required()
 	if err != nil {
 		return usageError{err}
+	}
+	if c.Platform != "" {
+		if _, err := platforms.Parse(c.Platform); err != nil {
+			return usageError{fmt.Errorf("--platform %.100q: want OS/ARCHITECTURE[/VARIANT], as linux/arm64", c.Platform)}
+		}
 	}
 	at, err := image.ParseLocation(c.Image)
 	if err != nil {
