@@ -23,7 +23,7 @@ type convertCmd struct {
 	Source      string `arg:"" help:"Image to read: NAME in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME or containerd:NAME."`
 	Destination string `arg:"" help:"Where it goes, written the same way."`
 
-	Compression      string   `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], zstd:chunked[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression}; keep for docker-archive: and docker-daemon:)."`
+	Compression      string   `predictor:"conversion" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], zstd:chunked[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression}; keep for docker-archive: and docker-daemon:)."`
 	AddCompression   []string `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
 	ForceCompression bool     `help:"Make layers anew whose level nobody knows, too, and plain ones of zstd:chunked where zstd is asked for."`
 	Format           string   `enum:"text,json" default:"text" help:"json: the result on standard output, too, for programs."`

@@ -21,7 +21,7 @@ type inspectCmd struct {
 	Image string `arg:"" help:"NAME in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME or containerd:NAME."`
 
 	Platform string   `predictor:"platform" placeholder:"OS/ARCH" help:"Only this platform, as linux/arm64."`
-	Require  []string `predictor:"compression" placeholder:"CODEC[:LEVEL],..." help:"Prove that every layer is zstd, zstd:3, zstd:chunked, gzip …; exit 3 and name those that are not. Of an image in several variants name each: gzip,zstd:3."`
+	Require  []string `predictor:"required" placeholder:"CODEC[:LEVEL],..." help:"Prove that every layer is zstd, zstd:3, zstd:chunked, gzip …; exit 3 and name those that are not. Of an image in several variants name each: gzip,zstd:3."`
 	Raw      bool     `help:"Print the manifest or index as it is; with --platform, that platform's manifest."`
 	Format   string   `enum:"text,json" default:"text" help:"text or json."`
 }
