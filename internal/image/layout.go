@@ -48,7 +48,7 @@ func OpenLayout(dir string) (*Layout, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("OCI layout %s: there is no such directory", dir)
 	case err == nil && !info.IsDir():
-		return nil, fmt.Errorf("OCI layout %s: it is a file: an archive is read as oci-archive: or docker-archive:", dir)
+		return nil, fmt.Errorf("OCI layout %s: it is a file; oci-archive: and docker-archive: read those", dir)
 	}
 	return newLayout(dir, layoutDir(dir))
 }
