@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	kongcompletion "github.com/jotaen/kong-completion"
@@ -50,12 +51,14 @@ func (c completionCmd) Run(out *term.Output) error {
 
 // predictors are what the tag predictor in the commands' fields names.
 func predictors() kongcompletion.Option {
+	layers := []string{"zstd:1", "zstd:3", "zstd:6", "zstd:9", "zstd:12", "zstd:15", "zstd:19", "gzip:1", "gzip:6", "gzip:9", "uncompressed"}
 	return kongcompletion.WithPredictors(map[string]complete.Predictor{
-		"file": complete.PredictFiles("*"),
-		"dir":  complete.PredictDirs("*"),
-		"compression": complete.PredictSet("zstd:1", "zstd:3", "zstd:6", "zstd:9", "zstd:12", "zstd:15", "zstd:19", "zstd:chunked",
-			"gzip:1", "gzip:6", "gzip:9", "uncompressed"),
-		"variant":  complete.PredictFunc(variantsHere),
-		"platform": complete.PredictSet("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"),
+		"file":        complete.PredictFiles("*"),
+		"dir":         complete.PredictDirs("*"),
+		"compression": complete.PredictSet(layers...),
+		"conversion":  complete.PredictSet(append(slices.Clone(layers), "zstd:chunked", "keep")...),
+		"required":    complete.PredictSet(append(slices.Clone(layers), "zstd:chunked", "zstd", "gzip")...),
+		"variant":     complete.PredictFunc(variantsHere),
+		"platform":    complete.PredictSet("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"),
 	})
 }

@@ -23,7 +23,7 @@ type convertCmd struct {
 	Source      string `arg:"" help:"Image to read: NAME in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME or containerd:NAME."`
 	Destination string `arg:"" help:"Where it goes, written the same way."`
 
-	Compression      string   `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], zstd:chunked[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression}; keep for docker-archive: and docker-daemon:)."`
+	Compression      string   `predictor:"conversion" placeholder:"CODEC[:LEVEL]" help:"Of layers: zstd[:1-22], zstd:chunked[:1-22], gzip[:1-9], uncompressed, or keep (default ${compression}; keep for docker-archive: and docker-daemon:)."`
 	AddCompression   []string `predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
 	ForceCompression bool     `help:"Make layers anew whose level nobody knows, too, and plain ones of zstd:chunked where zstd is asked for."`
 	Format           string   `enum:"text,json" default:"text" help:"json: the result on standard output, too, for programs."`
@@ -34,7 +34,8 @@ type convertCmd struct {
 
 // Help is what `lighter convert --help` says below the flags.
 func (convertCmd) Help() string {
-	return "All platforms and attestations are kept; diffIDs and configs never change. The tag is set last. " +
+	return "All platforms and attestations are kept; diffIDs and configs never change. Of an index in gzip and zstd each image becomes one in " +
+		"--compression, and one more for each --add-compression. The tag is set last. " +
 		"Interrupted work goes on where it was in registries and in oci: directories: the same command finds the layers that are finished.\n\n" +
 		"docker-archive: holds one platform, as does docker-daemon: unless it keeps images in containerd: " +
 		"this machine's, or the daemon's, is taken from an image of several. Daemons and docker-archive: get an image when it is complete: " +
@@ -122,11 +123,14 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	})
 	view.Close()
 	if err != nil {
-		return fmt.Errorf("convert %s: %w", from.Short(), err)
+		return orPath(c.Destination, to, orPath(c.Source, from, fmt.Errorf("convert %s: %w", from.Short(), err)))
 	}
 	rep := conversion(from, to, got, notes, time.Since(started))
 	if rep.Proofs, err = places.prove(ctx, to, got, variants, image.VerifyOptions{ForceBase: c.ForceCompression, Chunked: c.chunked}); err != nil {
 		return fmt.Errorf("converted, but reading it back failed: %w", err)
+	}
+	if n := got.Source.VariantCount(); len(variants) > 0 && n > len(variants) {
+		rep.Notes = append(rep.Notes, fmt.Sprintf("%s has %d variants of each image, and %d went there: --add-compression keeps more", from.Short(), n, len(variants)))
 	}
 	if rep.LeftBehind, err = leftBehind(ctx, src, got); err != nil {
 		rep.Notes = append(rep.Notes, "signatures could not be looked for: "+err.Error())

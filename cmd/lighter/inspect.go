@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/codec"
@@ -18,10 +20,10 @@ import (
 type inspectCmd struct {
 	Image string `arg:"" help:"NAME in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME or containerd:NAME."`
 
-	Platform string `placeholder:"OS/ARCH" help:"Only this platform, as linux/arm64."`
-	Require  string `placeholder:"CODEC[:LEVEL]" help:"Prove that every layer is zstd, zstd:3, zstd:chunked, gzip …; exit 3 and name those that are not."`
-	Raw      bool   `help:"Print the manifest or index as it is; with --platform, that platform's manifest."`
-	Format   string `enum:"text,json" default:"text" help:"text or json."`
+	Platform string   `predictor:"platform" placeholder:"OS/ARCH" help:"Only this platform, as linux/arm64."`
+	Require  []string `predictor:"required" placeholder:"CODEC[:LEVEL],..." help:"Prove that every layer is zstd, zstd:3, zstd:chunked, gzip …; exit 3 and name those that are not. Of an image in several variants name each: gzip,zstd:3."`
+	Raw      bool     `help:"Print the manifest or index as it is; with --platform, that platform's manifest."`
+	Format   string   `enum:"text,json" default:"text" help:"text or json."`
 }
 
 // Help is what `lighter inspect --help` says below the flags.
@@ -33,9 +35,14 @@ func (inspectCmd) Help() string {
 // Run inspects.
 func (c *inspectCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	out.JSON = c.Format == "json"
-	want, err := c.required()
+	required, err := c.required()
 	if err != nil {
-		return err
+		return usageError{err}
+	}
+	if c.Platform != "" {
+		if _, err := platforms.Parse(c.Platform); err != nil {
+			return usageError{fmt.Errorf("--platform %.100q: want OS/ARCHITECTURE[/VARIANT], as linux/arm64", c.Platform)}
+		}
 	}
 	at, err := image.ParseLocation(c.Image)
 	if err != nil {
@@ -44,7 +51,7 @@ func (c *inspectCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	places := newPlaces()
 	defer func() { err = errors.Join(err, places.Close()) }()
 	open := places.source
-	if want != nil {
+	if required != nil {
 		open = places.itself
 	}
 	src, err := open(ctx, at)
@@ -53,46 +60,58 @@ func (c *inspectCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	}
 	defer func() { err = errors.Join(err, src.close()) }()
 	if c.Raw {
-		return c.raw(ctx, out, src)
+		return orPath(c.Image, at, c.raw(ctx, out, src))
 	}
 	img, err := c.read(ctx, src)
 	if err != nil {
-		return err
+		return orPath(c.Image, at, err)
 	}
 	found := inspection(at, img)
-	if want == nil {
-		return out.Inspection(found)
+	if required != nil {
+		if n := img.VariantCount(); n > len(required.variants) && len(required.variants) > 1 {
+			return codeError{exitMismatch, fmt.Errorf("%s has %d variants for a platform, and --require names %d", at.Short(), n, len(required.variants))}
+		}
+		found.Proofs = required.proofs(at, img)
 	}
-	found.Proof = want.proof(at, img)
 	if err := out.Inspection(found); err != nil {
 		return err
 	}
-	if !found.Proof.OK() {
+	if slices.ContainsFunc(found.Proofs, func(p report.Proof) bool { return !p.OK() }) {
 		return codeError{code: exitMismatch}
 	}
 	return nil
 }
 
-// requirement is what --require says.
+// requirement is what --require says: the variants, in the order of an index,
+// and how each is to be looked at.
 type requirement struct {
-	codec.Compression
-	opts image.VerifyOptions
+	variants []codec.Compression
+	opts     map[codec.Codec]image.VerifyOptions
 }
 
 // required reads it; nil where it is not given.
 func (c *inspectCmd) required() (*requirement, error) {
-	if c.Require == "" {
+	if len(c.Require) == 0 {
 		return nil, nil
 	}
 	if c.Raw {
-		return nil, usageError{errors.New("--raw prints a manifest and proves nothing: drop --require")}
+		return nil, errors.New("--raw prints a manifest and proves nothing: drop --require")
 	}
-	want, chunked, err := parseCompression(c.Require)
-	if err != nil {
-		return nil, usageError{fmt.Errorf("--require: %w", err)}
+	r := &requirement{opts: map[codec.Codec]image.VerifyOptions{}}
+	for _, s := range c.Require {
+		want, chunked, err := parseCompression(s)
+		if err != nil {
+			return nil, fmt.Errorf("--require: %w", err)
+		}
+		level := strings.TrimPrefix(s, image.TOCChunked)
+		r.variants = append(r.variants, want)
+		r.opts[want.Codec] = image.VerifyOptions{AnyLevel: !strings.Contains(level, ":"), Chunked: chunked}
 	}
-	level := strings.TrimPrefix(c.Require, image.TOCChunked)
-	return &requirement{want, image.VerifyOptions{AnyLevel: !strings.Contains(level, ":"), Chunked: chunked}}, nil
+	var err error
+	if r.variants, err = image.Variants(r.variants...); err != nil {
+		return nil, fmt.Errorf("--require %w", err)
+	}
+	return r, nil
 }
 
 // read reads the image, and no more of it than --platform asks for.
@@ -157,13 +176,31 @@ func (c *inspectCmd) raw(ctx context.Context, out *term.Output, src *readable) e
 	return out.Raw(b)
 }
 
-// proof holds the layers against what is required.
-func (r *requirement) proof(at image.Location, img *image.Image) *report.Proof {
-	proof := proofOf(img, at.Short(), r.Compression, r.opts)
-	for i := range proof.Layers {
-		if l := &proof.Layers[i]; l.Fix != "" {
-			l.Fix = fmt.Sprintf("lighter convert --compression %s --force-compression %s NAME", proof.Want, at.Short())
+// proofs hold the layers against what is required. One requirement is about
+// every layer that there is.
+func (r *requirement) proofs(at image.Location, img *image.Image) []report.Proof {
+	var proofs []report.Proof
+	if len(r.variants) == 1 {
+		proofs = append(proofs, proofOf(img, at.Short(), r.variants[0], r.opts[r.variants[0].Codec]))
+	} else {
+		proofs = proofsOf(img, at.Short(), r.variants, func(_ *image.Image, want codec.Compression) image.VerifyOptions { return r.opts[want.Codec] })
+	}
+	convert := "lighter convert --compression " + proofs[0].Want
+	for _, p := range proofs[1:] {
+		convert += " --add-compression " + p.Want
+	}
+	several := img.VariantCount() > 1
+	for _, p := range proofs {
+		for k := range p.Layers {
+			l := &p.Layers[k]
+			switch is, _, _ := strings.Cut(l.Codec, ":"); {
+			case l.Fix == "":
+			case several && p.Variant == "" && is != string(r.variants[0].Codec):
+				l.Fix = fmt.Sprintf("it has several variants: lighter inspect --require %s,%s %s", is, p.Want, at.Short())
+			default:
+				l.Fix = fmt.Sprintf("%s --force-compression %s NAME", convert, at.Short())
+			}
 		}
 	}
-	return &proof
+	return proofs
 }

@@ -34,6 +34,43 @@ type readable struct {
 	notes []string // what a user should know of what was found
 }
 
+// pathError is what happened to an image of a registry that was meant to be a
+// path, most likely.
+type pathError struct {
+	error
+	hint string
+}
+
+func (e pathError) Unwrap() error { return e.error }
+
+// Hint is the next step.
+func (e pathError) Hint() string { return e.hint }
+
+// orPath adds to the next step after err, of an image at l that was typed as name,
+// that a path of that name wants its transport: one that is there, or that could
+// be made in a directory that is.
+func orPath(name string, l image.Location, err error) error {
+	if err == nil || l.Transport != image.InRegistry {
+		return err
+	}
+	var hint string
+	info, missing := os.Stat(name)
+	dir, noDir := os.Stat(filepath.Dir(name))
+	switch {
+	case missing == nil && info.IsDir():
+		hint = "if the directory is meant, write oci:" + name
+	case missing == nil, noDir == nil && dir.IsDir() && filepath.Base(name) != name:
+		hint = fmt.Sprintf("if a path is meant, write oci:%[1]s, oci-archive:%[1]s or docker-archive:%[1]s", name)
+	default:
+		return err
+	}
+	var hinted interface{ Hint() string }
+	if errors.As(err, &hinted) {
+		hint = hinted.Hint() + "; " + hint
+	}
+	return pathError{err, hint}
+}
+
 // itself opens a location to prove what is there: mirrors of a registry may have
 // something else.
 func (p *places) itself(ctx context.Context, l image.Location) (*readable, error) {

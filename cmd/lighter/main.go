@@ -13,6 +13,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -70,6 +71,7 @@ func run(args []string) int {
 		kong.Description("Container images: fast to build, small to ship, quick to start."),
 		kong.UsageOnError(),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Help(help),
 		kong.Vars{"compression": defaultCompression, "version": "lighter " + version()},
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(out, &c.engineFlags),
@@ -80,7 +82,7 @@ func run(args []string) int {
 	kongcompletion.Register(parser, predictors()) // answers a shell that asks, and ends
 	line, err := parser.Parse(args)
 	if err != nil {
-		err = usageError{err}
+		err = usageError{inWords(err)}
 	} else {
 		err = line.Run()
 	}
@@ -91,6 +93,30 @@ func run(args []string) int {
 		}
 	}
 	return exitCode(ctx, out, verb(parser.Model, args), said, err)
+}
+
+// help prints the help of a verb, without the engine's flags where its Run takes
+// none of them.
+func help(opts kong.HelpOptions, line *kong.Context) error {
+	if verb := line.Selected(); verb != nil {
+		run := verb.Target.Addr().MethodByName("Run").Type()
+		asks := false
+		for i := range run.NumIn() {
+			asks = asks || run.In(i) == reflect.TypeFor[*engineFlags]()
+		}
+		for _, f := range line.Model.Flags {
+			f.Hidden = f.Hidden || !asks && f.Group != nil && f.Group.Key == "Engine"
+		}
+	}
+	return kong.DefaultHelpPrinter(opts, line)
+}
+
+// inWords is an error of the parser without the names that it has for tokens.
+func inWords(err error) error {
+	if flag, _, ok := strings.Cut(err.Error(), `: expected `); ok && strings.HasSuffix(err.Error(), `but got "EOL" (<EOL>)`) {
+		return errors.New(flag + ": its value is missing")
+	}
+	return err
 }
 
 // exitCode prints the error, or said where it comes of an interruption, and

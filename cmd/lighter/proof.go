@@ -39,7 +39,11 @@ func provenImage(img *image.Image, mismatches []image.Mismatch) []report.Proven 
 func proofsOf(img *image.Image, ref string, variants []codec.Compression, opts func(*image.Image, codec.Compression) image.VerifyOptions) []report.Proof {
 	proofs := []report.Proof{}
 	for i, part := range img.Variants(len(variants)) {
-		proofs = append(proofs, proofOf(part, ref, variants[i], opts(part, variants[i])))
+		p := proofOf(part, ref, variants[i], opts(part, variants[i]))
+		if len(variants) > 1 {
+			p.Variant = string(variants[i].Codec)
+		}
+		proofs = append(proofs, p)
 	}
 	return proofs
 }

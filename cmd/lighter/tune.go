@@ -22,7 +22,7 @@ import (
 
 // tuneCmd finds the level that pays for one image, by trying.
 type tuneCmd struct {
-	Source string `arg:"" name:"image|dir" help:"Image (NAME in a registry, oci:DIR, oci-archive:FILE) or directory (dir:PATH, or a path)."`
+	Source string `arg:"" name:"image|dir" help:"Image (NAME in a registry, oci:DIR, oci-archive:FILE, docker-archive:FILE, docker-daemon:NAME, containerd:NAME) or directory (dir:PATH, or a path)."`
 
 	Levels        string        `placeholder:"LEVELS" help:"What to try (default zstd:1,3,6,9,12,15,19,gzip:6)."`
 	Bandwidth     string        `default:"1gbit" help:"Between registry and clients: 100mbit, 1gbit, 100MB/s."`
@@ -30,7 +30,7 @@ type tuneCmd struct {
 	Sample        string        `default:"256MB" help:"How much of the layers to measure, spread over all of them, or all."`
 	Rounds        int           `default:"3" help:"How often to measure each level; medians count."`
 	TimeLimit     time.Duration `default:"2m" help:"For measuring; 0 is none. Slow levels get fewer rounds, or none."`
-	Platform      string        `help:"Of an image that has several (default: this machine's)."`
+	Platform      string        `predictor:"platform" placeholder:"OS/ARCH" help:"Of an image that has several (default: this machine's)."`
 	Format        string        `enum:"text,json" default:"text" help:"Result as text on standard error or json on standard output."`
 	SVG           string        `name:"svg" type:"path" placeholder:"FILE" help:"Write a picture: size against speed."`
 	HTML          string        `name:"html" type:"path" placeholder:"FILE" help:"Write a report of one file: picture, figures, how they were made."`
@@ -123,7 +123,7 @@ func (c *tuneCmd) Run(ctx context.Context, out *term.Output) (err error) {
 		return codeError{exitInterrupted, &tune.Problem{Err: errors.New("interrupted, nothing was written"), Next: "--time-limit and --sample make it shorter"}}
 	}
 	if err != nil {
-		return fmt.Errorf("tune %s: %w", where.short(), err)
+		return orPath(c.Source, where.image, fmt.Errorf("tune %s: %w", where.short(), err))
 	}
 	t.Took = report.Seconds(time.Since(started))
 	if err := c.write(t); err != nil {

@@ -64,6 +64,9 @@ func Parse(s string) (Compression, error) {
 		return Compression{}, fmt.Errorf("compression %q: unknown codec; use zstd[:1-22], gzip[:1-9] or uncompressed", s)
 	}
 	if hasLevel {
+		if c.Codec == Zstd && strings.HasPrefix(level, "chunked") {
+			return Compression{}, fmt.Errorf("compression %q: zstd:chunked is made of an image that exists, by lighter convert", s)
+		}
 		n, err := strconv.Atoi(level)
 		if err != nil || level != strconv.Itoa(n) {
 			return Compression{}, fmt.Errorf("compression %q: level %q is not a number; use %s", s, level, c.Codec.levels())

@@ -20,6 +20,7 @@ func TestParse(t *testing.T) {
 		"zstd:":          `compression "zstd:": level "" is not a number; use zstd:1 to zstd:22`,
 		"zstd:+3":        `compression "zstd:+3": level "+3" is not a number; use zstd:1 to zstd:22`,
 		"zstd:best":      `compression "zstd:best": level "best" is not a number; use zstd:1 to zstd:22`,
+		"zstd:chunked":   `compression "zstd:chunked": zstd:chunked is made of an image that exists, by lighter convert`,
 		"gzip:10":        `compression "gzip:10": no such level; use gzip:1 to gzip:9`,
 		"uncompressed:1": `compression "uncompressed:1": uncompressed has no level`,
 		"zstd:3:4":       `compression "zstd:3:4": level "3:4" is not a number; use zstd:1 to zstd:22`,

@@ -59,7 +59,7 @@ func TestChunked(t *testing.T) {
 	}{
 		{d, image.VerifyOptions{}, ""},
 		{d, image.VerifyOptions{Chunked: true, ForceBase: true}, ""},
-		{d, image.VerifyOptions{ForceBase: true}, "zstd:3 chunked, not zstd:3: it is zstd:chunked, although --force-compression was given"},
+		{d, image.VerifyOptions{ForceBase: true}, "zstd:chunked:3, not zstd:3: it is zstd:chunked, although --force-compression was given"},
 		{plain, image.VerifyOptions{ForceBase: true}, ""},
 		{plain, image.VerifyOptions{Chunked: true}, "zstd:3, not zstd:chunked:3: no parts of it can be fetched"},
 		{plain, image.VerifyOptions{Chunked: true, AnyLevel: true}, "zstd:3, not zstd:chunked: no parts of it can be fetched"},
@@ -76,7 +76,7 @@ func TestChunked(t *testing.T) {
 		}
 		for _, m := range got {
 			// The empty tar has no table that a descriptor could announce.
-			if !strings.Contains(strings.Replace(m.String(), "is zstd:3, not zstd:3:", "is zstd:3 chunked, not zstd:3:", 1), tt.wrong) {
+			if !strings.Contains(strings.Replace(m.String(), "is zstd:3, not zstd:3:", "is zstd:chunked:3, not zstd:3:", 1), tt.wrong) {
 				t.Errorf("%+v: %s, want %s", tt.opts, m, tt.wrong)
 			}
 		}

@@ -107,7 +107,7 @@ func (c *copier) convert(ctx context.Context, j *blobJob) error {
 		} else if has {
 			j.made.Blob, j.made.Action = known, event.LayerExists
 			if known.Annotations != nil {
-				j.made.Is += " chunked"
+				j.made.Is = asChunked(j.made.Is)
 			}
 			return nil
 		}
@@ -128,7 +128,7 @@ func (c *copier) convert(ctx context.Context, j *blobJob) error {
 	}
 	j.made.Blob.Annotations = annotations
 	if annotations != nil {
-		j.made.Is += " chunked"
+		j.made.Is = asChunked(j.made.Is)
 	}
 	if err := c.opts.Journal.record(l.Descriptor.Digest, l.DiffID, c.how(want), j.made.Blob); err != nil {
 		// It costs the next conversion time, and this one nothing.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -58,7 +59,7 @@ type CopiedLayer struct {
 	Action   event.LayerAction
 	Platform string
 	Source   ocispec.Descriptor
-	Was      string // "gzip", "zstd:3"
+	Was      string // "gzip", "zstd:3", "zstd:chunked:3"
 	Blob     ocispec.Descriptor
 	Is       string // the same of Blob
 	DiffID   digest.Digest
@@ -222,17 +223,20 @@ func (c *copier) add(m *Manifest, l Layer, want *codec.Compression) {
 	c.order = append(c.order, j)
 }
 
-// describe is "gzip", "zstd:3", or "" for what is no layer.
+// describe is "gzip", "zstd:3", "zstd:chunked:3", or "" for what is no layer.
 func (l *Layer) describe() string {
 	name := string(l.Codec)
 	if l.Record != nil {
 		name = l.Record.Compression.String()
 	}
 	if l.chunked() {
-		name += " chunked"
+		name = asChunked(name)
 	}
 	return name
 }
+
+// asChunked is "zstd:chunked:3" for "zstd:3", as flags spell it.
+func asChunked(name string) string { return TOCChunked + strings.TrimPrefix(name, string(codec.Zstd)) }
 
 // transfer brings all blobs over, the largest first: what is started last is
 // then short.

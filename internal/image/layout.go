@@ -44,6 +44,12 @@ type layoutFile struct {
 // OpenLayout opens a layout in a directory. Its index is read now: what a
 // writer adds later is not seen.
 func OpenLayout(dir string) (*Layout, error) {
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("OCI layout %s: there is no such directory", dir)
+	case err == nil && !info.IsDir():
+		return nil, fmt.Errorf("OCI layout %s: it is a file; oci-archive: and docker-archive: read those", dir)
+	}
 	return newLayout(dir, layoutDir(dir))
 }
 
@@ -59,7 +65,7 @@ func newLayout(where string, files layoutFiles) (*Layout, error) {
 func (l *Layout) load() error {
 	b, err := l.readFile(ocispec.ImageLayoutFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("it has no file %s: %w", ocispec.ImageLayoutFile, err)
+		return fmt.Errorf("it is none: it has no file %s", ocispec.ImageLayoutFile)
 	} else if err != nil {
 		return err
 	}

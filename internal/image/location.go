@@ -2,7 +2,6 @@ package image
 
 import (
 	"fmt"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,7 +43,11 @@ func ParseLocation(s string) (Location, error) {
 		if strings.Contains(s, "://") {
 			return Location{}, fmt.Errorf("image location %.300q: unknown transport; use docker://, or one of %s", s, transportNames())
 		}
-		return registryLocation(s)
+		l, err := registryLocation(s)
+		if err != nil {
+			err = fmt.Errorf("%w; what is in no registry begins with one of %s", err, transportNames())
+		}
+		return l, err
 	}
 	l := Location{Transport: Transport(name)}
 	switch l.Transport {
@@ -108,13 +111,11 @@ func (l Location) String() string {
 	return string(l.Transport) + ":" + l.Path + ":" + l.Ref
 }
 
-// Short is the location for a line that people read.
+// Short is the location for a line that people read, or copy into a command:
+// String, without what a name in a registry need not say.
 func (l Location) Short() string {
-	switch {
-	case l.Transport == InRegistry:
+	if l.Transport == InRegistry {
 		return strings.TrimPrefix(l.Ref, "docker.io/library/")
-	case l.Path != "":
-		return string(l.Transport) + ":" + path.Base(filepath.ToSlash(l.Path))
 	}
 	return l.String()
 }

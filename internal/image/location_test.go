@@ -33,20 +33,25 @@ func TestParseLocation(t *testing.T) {
 		"docker-daemon:":                     "!",
 		"docker-daemon:UPPER":                "!",
 		"a b":                                "!",
+		"./dir":                              "!",
 		"docker://a\nb":                      "!",
 	} {
 		got, err := image.ParseLocation(in)
 		switch {
 		case want == "!" && err == nil:
 			t.Errorf("%q is %+v", in, got)
+		case want == "!" && !strings.Contains(in, ":") && !strings.Contains(err.Error(), "oci-archive:"):
+			t.Errorf("%q: %v; want what names a transport", in, err)
 		case want == "!" && strings.Contains(err.Error(), "\n"):
 			t.Errorf("%q: more than a line: %v", in, err)
 		case want != "!" && (err != nil || got.String() != want):
 			t.Errorf("%q is %s, %v; want %s", in, got, err, want)
 		}
 		if err == nil {
-			if again, err := image.ParseLocation(got.String()); err != nil || again != got {
-				t.Errorf("%s read back is %+v, %v", got, again, err)
+			for _, written := range []string{got.String(), got.Short()} {
+				if again, err := image.ParseLocation(written); err != nil || again != got {
+					t.Errorf("%s read back is %+v, %v", written, again, err)
+				}
 			}
 		}
 	}

@@ -137,3 +137,19 @@ func (img *Image) Variants(n int) []*Image {
 	}
 	return out
 }
+
+// VariantCount is how many variants an image has that was read: 2 where a
+// platform has one image in gzip and one in zstd.
+func (img *Image) VariantCount() int {
+	n := 0
+	for _, m := range img.Manifests {
+		these := 0
+		for _, other := range img.Manifests {
+			if m.same(other) {
+				these++
+			}
+		}
+		n = max(n, these)
+	}
+	return n
+}

@@ -28,7 +28,7 @@ type Conversion struct {
 type ConvertedLayer struct {
 	Platform string            `json:"platform,omitempty"`
 	Source   string            `json:"source"` // digest of the blob
-	Was      string            `json:"was"`    // "gzip", "zstd:3"
+	Was      string            `json:"was"`    // "gzip", "zstd:3", "zstd:chunked:3"
 	Before   int64             `json:"before"` // bytes of it
 	Digest   string            `json:"digest"`
 	Is       string            `json:"is"`

@@ -20,7 +20,7 @@ type Inspection struct {
 	Platforms    []PlatformImage   `json:"platforms"` // in the order of the index; one may come twice, as gzip and as zstd
 	Attestations []Attestation     `json:"attestations"`
 	Artifacts    []Artifact        `json:"artifacts"`
-	Proof        *Proof            `json:"proof,omitempty"` // with --require
+	Proofs       []Proof           `json:"proofs,omitempty"` // with --require, one for each variant that it names
 }
 
 // PlatformImage is one image of the index, or the only one.

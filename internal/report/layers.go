@@ -56,9 +56,10 @@ type Verdict struct {
 // Proof is what a caller found when it read an image back from where it went.
 // Its layers are the rows of the layer table, in its order.
 type Proof struct {
-	Ref    string   `json:"ref"`            // what was read
-	Want   string   `json:"want,omitempty"` // the codec that was asked for, "zstd:3"; "" where any will do
-	Layers []Proven `json:"layers"`
+	Ref     string   `json:"ref"`               // what was read
+	Variant string   `json:"variant,omitempty"` // of the image, "gzip", where several were asked for
+	Want    string   `json:"want,omitempty"`    // the codec that was asked for, "zstd:3"; "" where any will do
+	Layers  []Proven `json:"layers"`
 }
 
 // Proven is one layer as it was read back.
@@ -214,7 +215,8 @@ func ShortDigest(digest string) string {
 }
 
 // Line says in one sentence whether the image is what was asked for: "all 7
-// layers are zstd:3, read back from localhost:5000/app".
+// layers are zstd:3, read back from localhost:5000/app"; of a variant that is the
+// beginning.
 func (p Proof) Line() string {
 	want := p.Want
 	if want == "" {
@@ -243,6 +245,9 @@ func (p Proof) Line() string {
 		what = amount(n-notes, n) + " " + want + ", " + came
 	default:
 		what = amount(n, n) + " " + want
+	}
+	if p.Variant != "" {
+		what = p.Variant + " variant: " + what
 	}
 	return what + ", read back from " + p.Ref
 }

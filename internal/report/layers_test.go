@@ -160,6 +160,10 @@ func TestProofLine(t *testing.T) {
 		if got := p.Line(); got != c.line+", read back from localhost:5000/app" {
 			t.Errorf("%q %q: %q", c.want, c.verdicts, got)
 		}
+		p.Variant = "gzip"
+		if got := p.Line(); got != "gzip variant: "+c.line+", read back from localhost:5000/app" {
+			t.Errorf("%q %q, one of several: %q", c.want, c.verdicts, got)
+		}
 		bad, notes := strings.Count(c.verdicts, "x"), strings.Count(c.verdicts, "n")
 		if p.OK() != (bad == 0) || len(p.Mismatches()) != bad || len(p.Notes()) != notes {
 			t.Errorf("%q: ok %v, %d mismatches, %d notes", c.verdicts, p.OK(), len(p.Mismatches()), len(p.Notes()))

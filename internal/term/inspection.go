@@ -23,24 +23,27 @@ func (o *Output) outScreen() screen {
 	return screen{width: max(o.OutWidth, 40), color: o.Color}
 }
 
-// Inspection shows an image on Out. With a proof that was asked for, that is
+// Inspection shows an image on Out. With proofs that were asked for, they are
 // all there is to say.
 func (o *Output) Inspection(i report.Inspection) error {
 	if o.JSON {
 		if err := o.Encode(i); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}
-		if i.Proof != nil && !i.Proof.OK() {
-			s := screen{width: o.width(), color: o.Color}
-			s.proof(*i.Proof)
-			io.WriteString(o.Err, s.String()) //nolint:errcheck // there is nowhere left to say it
+		s := screen{width: o.width(), color: o.Color}
+		for _, p := range i.Proofs {
+			if !p.OK() {
+				s.proof(p)
+			}
 		}
+		io.WriteString(o.Err, s.String()) //nolint:errcheck // there is nowhere left to say it
 		return nil
 	}
 	s := o.outScreen()
-	if i.Proof != nil {
-		s.proof(*i.Proof)
-	} else {
+	for _, p := range i.Proofs {
+		s.proof(p)
+	}
+	if len(i.Proofs) == 0 {
 		s.inspection(i)
 	}
 	_, err := io.WriteString(o.Out, s.String())
@@ -110,7 +113,7 @@ func (s *screen) platform(p report.PlatformImage, i report.Inspection) {
 
 // config shows what is set.
 func (s *screen) config(c report.ImageConfig) {
-	if c.Created != nil {
+	if c.Created != nil && !c.Created.IsZero() { // year 1 is what tools write that do not know
 		s.value("created", c.Created.UTC().Format(time.DateTime)+" UTC")
 	}
 	s.value("author", c.Author)

@@ -48,7 +48,7 @@ func inspected() report.Inspection {
 			{
 				Platform: "linux/arm64", Digest: sha("6"), MediaType: "application/vnd.docker.distribution.manifest.v2+json", PullSize: 4_020_900, TarSize: size(20_000_000),
 				IndexAnnotations: map[string]string{"io.github.containers.compression.zstd": "true"},
-				Config:           report.ImageConfig{Digest: sha("7"), Entrypoint: []string{}, Cmd: []string{}, Env: []report.EnvVar{}, Ports: []string{}, Volumes: []string{}, History: []report.HistoryStep{{CreatedBy: "lost"}}},
+				Config:           report.ImageConfig{Digest: sha("7"), Created: &time.Time{}, Entrypoint: []string{}, Cmd: []string{}, Env: []report.EnvVar{}, Ports: []string{}, Volumes: []string{}, History: []report.HistoryStep{{CreatedBy: "lost"}}},
 				Layers:           []report.InspectedLayer{own, foreign},
 			},
 		},
@@ -62,10 +62,10 @@ func inspected() report.Inspection {
 
 func TestInspection(t *testing.T) {
 	proven := inspected()
-	proven.Proof = &report.Proof{Ref: "app:1", Want: "zstd", Layers: []report.Proven{
+	proven.Proofs = []report.Proof{{Ref: "app:1", Want: "zstd", Layers: []report.Proven{
 		{Digest: sha("a"), Codec: "gzip", Verdict: report.Verdict{Reason: "it came with the base image", Fix: "lighter convert app:1 NAME"}},
 		{Digest: sha("b"), Codec: "zstd:9", Verdict: report.Verdict{OK: true}},
-	}}
+	}}}
 	for name, c := range map[string]struct {
 		out term.Output
 		i   report.Inspection
