@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -32,7 +33,7 @@ const configVersion = 1
 // Key tells mounts apart. Two steps that name the same id but other attributes
 // have directories of their own in the engine, and so they have here.
 type Key struct {
-	ID       string `json:"id"`       // as the Dockerfile names it, or its target
+	ID       string `json:"id"`       // as the engine has it: a namespace, "/", the Dockerfile's id or target
 	Platform string `json:"platform"` // "linux/amd64"; of the step that mounts it
 	// UID, GID and Mode are those of the directory; Mode 0 is 0755.
 	UID  uint32 `json:"uid,omitempty"`
@@ -43,7 +44,10 @@ type Key struct {
 }
 
 // String is how messages name a mount.
-func (k Key) String() string { return fmt.Sprintf("cache mount %s (%s)", k.ID, k.Platform) }
+func (k Key) String() string { return fmt.Sprintf("cache mount %s (%s)", k.Name(), k.Platform) }
+
+// Name is the id as the Dockerfile has it, where there is no namespace.
+func (k Key) Name() string { return strings.TrimPrefix(k.ID, "/") }
 
 // Mount is one directory in an artifact.
 type Mount struct {

@@ -41,7 +41,7 @@ func tempDir(t tb) string {
 }
 
 // testKey is the mount of tests that have one.
-var testKey = Key{ID: "/root/.cache", Platform: "linux/amd64"}
+var testKey = Key{ID: "//root/.cache", Platform: "linux/amd64"}
 
 // machine is a directory with an agent, as one machine has it.
 type machine struct {

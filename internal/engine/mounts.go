@@ -7,7 +7,7 @@ import (
 
 // CacheMount names what RUN --mount=type=cache mounts, on any machine.
 type CacheMount struct {
-	ID       string // with the namespace that BUILDKIT_CACHE_MOUNT_NS gives: "/root/.cache/go-build" without
+	ID       string // the namespace of BUILDKIT_CACHE_MOUNT_NS, "/", the id: "//root/.cache/go-build", "/apt"
 	Platform string // "linux/amd64", of the step
 	Base     string // digest of how what the mount starts from is made; "" where that is an empty directory
 }

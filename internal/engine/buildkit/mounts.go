@@ -3,11 +3,10 @@ package buildkit
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
 
 	"github.com/lighter-oci/lighter/internal/engine"
 )
@@ -26,7 +25,7 @@ func (p mountsProvider) restore(stream grpc.ServerStream) error {
 		return err
 	}
 	if len(list) != 1 {
-		return status.Error(codes.InvalidArgument, "one cache mount at a time")
+		return errOneMount
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
@@ -36,35 +35,88 @@ func (p mountsProvider) restore(stream grpc.ServerStream) error {
 // SaveMounts hands the contents of the cache mounts that steps were given to
 // mounts. Steps are the IDs of those that ran, as events have them.
 func (c *Client) SaveMounts(ctx context.Context, steps []string, to engine.Mounts) error {
+	return c.aboutMounts(func(conn *grpc.ClientConn) error {
+		var used []engine.CacheMount
+		if err := askMounts(ctx, conn, usedMethod, steps, &used); err != nil {
+			return err
+		}
+		return saveMounts(ctx, conn, used, to)
+	})
+}
+
+// CacheMounts lists the cache mounts that the engine has. Of those that start
+// from something only the ones that steps of this engine's process were given.
+func (c *Client) CacheMounts(ctx context.Context) (list []engine.CacheMount, err error) {
+	err = c.aboutMounts(func(conn *grpc.ClientConn) error {
+		return askMounts(ctx, conn, listMethod, struct{}{}, &list)
+	})
+	return list, err
+}
+
+// PushMounts hands the contents of cache mounts to mounts, but for those that a
+// build has for itself, or that are not there.
+func (c *Client) PushMounts(ctx context.Context, list []engine.CacheMount, to engine.Mounts) error {
+	return c.aboutMounts(func(conn *grpc.ClientConn) error { return saveMounts(ctx, conn, list, to) })
+}
+
+// PullMount fills a cache mount, and makes one where the engine has none. The
+// engine knows a mount that starts from something (Base) only after a step has used it.
+func (c *Client) PullMount(ctx context.Context, m engine.CacheMount, from engine.Mounts) error {
+	return c.aboutMounts(func(conn *grpc.ClientConn) error {
+		return overMounts(ctx, conn, fillMethod, []engine.CacheMount{m}, func(ctx context.Context, stream *byteStream) error {
+			if err := from.Restore(ctx, m, stream); err != nil {
+				return err
+			}
+			// The engine gives the mount its name when it hears no more.
+			_ = stream.Close()
+			_, err := io.Copy(io.Discard, stream)
+			return err
+		})
+	})
+}
+
+// aboutMounts opens a connection to the engine's own service.
+func (c *Client) aboutMounts(f func(*grpc.ClientConn) error) error {
 	conn, err := grpc.NewClient(c.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return fmt.Errorf("engine %s: %w", c.addr, err)
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	used, err := usedMounts(ctx, conn, steps)
-	if err != nil || len(used) == 0 {
-		return err
-	}
-	about, err := aboutMounts(ctx, used)
-	if err != nil {
-		return err
-	}
-	stream, err := conn.NewStream(about, &bothWays, mountsMethod(saveMethod))
-	if err != nil {
-		return err
-	}
-	return to.Save(ctx, used, &byteStream{messages: stream, end: cancel})
+	return f(conn)
 }
 
-func usedMounts(ctx context.Context, conn *grpc.ClientConn, steps []string) (used []engine.CacheMount, err error) {
-	stream, err := conn.NewStream(ctx, &bothWays, mountsMethod(usedMethod))
+func saveMounts(ctx context.Context, conn *grpc.ClientConn, list []engine.CacheMount, to engine.Mounts) error {
+	if len(list) == 0 {
+		return nil
+	}
+	return overMounts(ctx, conn, saveMethod, list, func(ctx context.Context, stream *byteStream) error {
+		return to.Save(ctx, list, stream)
+	})
+}
+
+// overMounts calls f with a stream to the engine's agent.
+func overMounts(ctx context.Context, conn *grpc.ClientConn, method string, list []engine.CacheMount, f func(context.Context, *byteStream) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	about, err := aboutMounts(ctx, list)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := sendJSON(stream, steps); err != nil {
-		return nil, err
+	stream, err := conn.NewStream(about, &bothWays, mountsMethod(method))
+	if err != nil {
+		return err
 	}
-	return used, receiveJSON(stream, &used)
+	return f(ctx, &byteStream{messages: stream, end: func() { _ = stream.CloseSend() }})
+}
+
+// askMounts asks for JSON with JSON.
+func askMounts(ctx context.Context, conn *grpc.ClientConn, method string, ask, answer any) error {
+	stream, err := conn.NewStream(ctx, &bothWays, mountsMethod(method))
+	if err != nil {
+		return err
+	}
+	if err := sendJSON(stream, ask); err != nil {
+		return err
+	}
+	return receiveJSON(stream, answer)
 }

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/cache"
+	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/frontend"
 	"github.com/moby/buildkit/session"
 	"github.com/moby/buildkit/session/sshforward"
@@ -22,12 +22,10 @@ import (
 	"github.com/moby/buildkit/solver/llbsolver/mounts"
 	"github.com/moby/buildkit/solver/llbsolver/ops"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/flightcontrol"
 	"github.com/moby/buildkit/worker"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/lighter-oci/lighter/internal/engine"
@@ -41,6 +39,7 @@ type mountTravel struct {
 	agent   engine.MountAgent // nil lets nothing travel
 	cache   cache.Manager
 	records string // directory of the agent's records
+	making  flightcontrol.Group[struct{}]
 
 	mu   sync.Mutex
 	used map[digest.Digest][]usedMount // by step
@@ -91,8 +90,13 @@ func platformName(p *pb.Platform) string {
 }
 
 // stepMounts is the cache as one step sees it. BuildKit prepares the mounts of
-// a step one after the other: it searches its index for the directory, then
-// takes what it found or makes a new one.
+// a step one after the other: the root first, then for a cache mount it searches
+// its index for the directory, and takes what it found or makes a new one.
+//
+// It does the latter under a lock that all steps of a process share. So what a
+// step may need is made and filled before, when it asks for its root; but a
+// mount that starts from something has a name that is not known until it is
+// searched for, and is filled then.
 type stepMounts struct {
 	cache.Manager
 	travel   *mountTravel
@@ -101,17 +105,22 @@ type stepMounts struct {
 	exec     *pb.ExecOp
 	platform string
 
+	ahead  bool       // that what is known beforehand was seen to
 	wanted *usedMount // the directory that was searched for last
 }
 
 // cacheDirIndex is how BuildKit's index of cache mounts begins (mount.go of
 // solver/llbsolver/mounts); a test holds it against BuildKit.
-const cacheDirIndex = "cache-dir:"
+const cacheDirIndex = cacheDirKey + ":"
+
+const cacheDirKey = "cache-dir"
 
 // Search sees which mount is prepared next.
 func (s *stepMounts) Search(ctx context.Context, index string, prefix bool) ([]cache.RefMetadata, error) {
 	if dir, ok := strings.CutPrefix(index, cacheDirIndex); ok && !prefix {
-		s.wanted = s.mount(dir)
+		if s.wanted = s.mount(dir); s.wanted != nil {
+			s.travel.remember(s.step.Digest(), *s.wanted)
+		}
 	}
 	return s.Manager.Search(ctx, index, prefix)
 }
@@ -160,65 +169,134 @@ func recipe(v solver.Vertex, known map[digest.Digest]string) string {
 	return r
 }
 
-// GetMutable takes a mount that is there.
-func (s *stepMounts) GetMutable(ctx context.Context, id string, opts ...cache.RefOption) (cache.MutableRef, error) {
-	ref, err := s.Manager.GetMutable(ctx, id, opts...)
-	if err == nil && s.wanted != nil {
-		s.travel.remember(s.step.Digest(), *s.wanted)
-		s.wanted = nil
-	}
-	return ref, err
-}
-
-// New makes a mount and fills it, or something else that the step needs.
+// New makes something that the step needs. A mount that is new is filled where
+// there is something to fill it with; where that fails, it is empty: the
+// session's side has told the user why.
 func (s *stepMounts) New(ctx context.Context, parent cache.ImmutableRef, group session.Group, opts ...cache.RefOption) (cache.MutableRef, error) {
 	wanted := s.wanted
 	s.wanted = nil
-	ref, err := s.Manager.New(ctx, parent, group, opts...)
-	if err != nil || wanted == nil {
-		return ref, err
-	}
-	s.travel.remember(s.step.Digest(), *wanted)
-	if err := s.fill(ctx, ref, group, *wanted); err != nil {
-		// Part of it may be there, which nobody shall keep: a cache mount's
-		// directory outlives its release otherwise. The session's side has told
-		// the user why.
-		gone := errors.Join(ref.SetCachePolicyDefault(), ref.Release(context.WithoutCancel(ctx)))
-		if ctx.Err() != nil {
-			return nil, errors.Join(err, gone)
+	if wanted == nil {
+		if err := s.lookAhead(ctx, group); err != nil {
+			return nil, err
 		}
-		return s.Manager.New(ctx, parent, group, opts...)
+	} else if from := s.source(ctx, group); from != nil && wanted.Base != "" {
+		ref, err := s.filled(ctx, from, parent, group, *wanted, opts...)
+		if err == nil || ctx.Err() != nil {
+			return ref, err
+		}
+	}
+	return s.Manager.New(ctx, parent, group, opts...)
+}
+
+// lookAhead makes and fills the step's mounts whose names are known. Errors are
+// the context's: others leave a mount for BuildKit to make.
+func (s *stepMounts) lookAhead(ctx context.Context, group session.Group) error {
+	if s.ahead {
+		return nil
+	}
+	s.ahead = true
+	from := s.source(ctx, group)
+	for _, m := range s.exec.Mounts {
+		if m.MountType != pb.MountType_CACHE || m.CacheOpt == nil || m.Input >= 0 {
+			continue
+		}
+		u := usedMount{CacheMount: engine.CacheMount{ID: m.CacheOpt.ID, Platform: s.platform}, dir: m.CacheOpt.ID, selector: m.Selector}
+		s.travel.remember(s.step.Digest(), u) // it may join a mount that is in use, and never search for it
+		if from == nil {
+			continue
+		}
+		_ = s.travel.make(ctx, u.dir, func(ctx context.Context) (cache.MutableRef, error) {
+			return s.filled(ctx, from, nil, group, u, mountOptions(m)...)
+		})
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// mountOptions are those with which BuildKit makes a cache mount.
+func mountOptions(m *pb.Mount) []cache.RefOption {
+	name := "cached mount " + m.Dest
+	if m.CacheOpt.ID != m.Dest {
+		name += fmt.Sprintf(" with id %q", m.CacheOpt.ID)
+	}
+	return []cache.RefOption{cache.WithRecordType(client.UsageRecordTypeCacheMount), cache.WithDescription(name), cache.CachePolicyRetain}
+}
+
+// make gives the index a mount, made by f, where it has none. Who comes while
+// another is making it waits for that one.
+func (t *mountTravel) make(ctx context.Context, dir string, f func(context.Context) (cache.MutableRef, error)) error {
+	_, err := t.making.Do(ctx, dir, func(ctx context.Context) (struct{}, error) {
+		found, err := mounts.SearchCacheDir(ctx, t.cache, dir, false)
+		if err != nil || len(found) > 0 {
+			return struct{}{}, err
+		}
+		ref, err := f(ctx)
+		if err != nil {
+			return struct{}{}, err
+		}
+		err = ref.SetString(cacheDirKey, dir, cacheDirIndex+dir)
+		return struct{}{}, errors.Join(err, ref.Release(context.WithoutCancel(ctx)))
+	})
+	return err
+}
+
+// filled is a new mount with its contents. One that could not be filled whole is
+// gone: nobody shall keep a part, and a cache mount's directory outlives its
+// release otherwise.
+func (s *stepMounts) filled(ctx context.Context, from session.Caller, parent cache.ImmutableRef, group session.Group, m usedMount, opts ...cache.RefOption) (cache.MutableRef, error) {
+	ref, err := s.Manager.New(ctx, parent, group, opts...)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.fill(ctx, from, ref, group, m); err != nil {
+		return nil, errors.Join(err, discard(ctx, ref))
 	}
 	return ref, nil
 }
 
-// fill asks the build's session for the contents. A session that has no mounts
-// to give is none the worse.
-func (s *stepMounts) fill(ctx context.Context, ref cache.MutableRef, group session.Group, m usedMount) error {
-	return s.sessions.Any(ctx, group, func(ctx context.Context, _ string, caller session.Caller) error {
+// discard lets go of a mount that has no name.
+func discard(ctx context.Context, ref cache.MutableRef) error {
+	return errors.Join(ref.SetCachePolicyDefault(), ref.Release(context.WithoutCancel(ctx)))
+}
+
+// errNoMounts is a session that has nothing to do with cache mounts.
+var errNoMounts = errors.New("the session has no cache mounts")
+
+// source is the session that has contents for the step's mounts; nil for none.
+func (s *stepMounts) source(ctx context.Context, group session.Group) (from session.Caller) {
+	_ = s.sessions.Any(ctx, group, func(_ context.Context, _ string, caller session.Caller) error {
 		if !caller.Supports(mountsMethod(restoreMethod)) {
-			return nil
+			return errNoMounts
 		}
-		about, err := aboutMounts(ctx, []engine.CacheMount{m.CacheMount})
-		if err != nil {
+		from = caller
+		return nil
+	})
+	return from
+}
+
+// fill asks a session for the contents.
+func (s *stepMounts) fill(ctx context.Context, from session.Caller, ref cache.MutableRef, group session.Group, m usedMount) error {
+	about, err := aboutMounts(from.Context(ctx), []engine.CacheMount{m.CacheMount})
+	if err != nil {
+		return err
+	}
+	about, cancel := context.WithCancel(about)
+	defer cancel()
+	stream, err := from.Conn().NewStream(about, &bothWays, mountsMethod(restoreMethod))
+	if err != nil {
+		return err
+	}
+	return s.travel.mounted(ctx, ref, group, m, func(dir engine.MountDir) error {
+		conn := &byteStream{messages: stream, end: cancel}
+		if err := s.travel.agent.Serve(ctx, map[engine.CacheMount]engine.MountDir{m.CacheMount: dir}, conn); err != nil {
 			return err
 		}
-		about, cancel := context.WithCancel(about)
-		defer cancel()
-		stream, err := caller.Conn().NewStream(about, &bothWays, mountsMethod(restoreMethod))
-		if err != nil {
-			return err
+		if err := stream.RecvMsg(new(sshforward.BytesMessage)); !errors.Is(err, io.EOF) {
+			return err // the session's side failed
 		}
-		return s.travel.mounted(ctx, ref, group, m, func(dir engine.MountDir) error {
-			conn := &byteStream{messages: stream, end: cancel}
-			if err := s.travel.agent.Serve(ctx, map[engine.CacheMount]engine.MountDir{m.CacheMount: dir}, conn); err != nil {
-				return err
-			}
-			if err := stream.RecvMsg(new(sshforward.BytesMessage)); !errors.Is(err, io.EOF) {
-				return err // the session's side failed
-			}
-			return nil
-		})
+		return nil
 	})
 }
 
@@ -236,99 +314,4 @@ func (t *mountTravel) mounted(ctx context.Context, ref cache.MutableRef, group s
 	defer func() { err = errors.Join(err, local.Unmount()) }()
 	name := digest.FromString(m.dir + "\x00" + m.selector).Encoded()
 	return f(engine.MountDir{Dir: filepath.Join(dir, filepath.Join("/", m.selector)), Record: filepath.Join(t.records, name)})
-}
-
-func (t *mountTravel) remember(step digest.Digest, m usedMount) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.used == nil || len(t.used) > maxUsed {
-		t.used = map[digest.Digest][]usedMount{}
-	}
-	for _, known := range t.used[step] {
-		if known == m {
-			return
-		}
-	}
-	t.used[step] = append(t.used[step], m)
-}
-
-// mountOf finds a mount that a step was given.
-func (t *mountTravel) mountOf(want engine.CacheMount) (usedMount, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, list := range t.used {
-		for _, m := range list {
-			if m.CacheMount == want {
-				return m, true
-			}
-		}
-	}
-	return usedMount{}, false
-}
-
-// usedBy serves a client that asks which mounts its steps were given.
-func (t *mountTravel) usedBy(stream grpc.ServerStream) error {
-	var steps []digest.Digest
-	if err := receiveJSON(stream, &steps); err != nil {
-		return err
-	}
-	var out []engine.CacheMount
-	t.mu.Lock()
-	for _, step := range steps {
-		for _, m := range t.used[step] {
-			if !slices.Contains(out, m.CacheMount) {
-				out = append(out, m.CacheMount)
-			}
-		}
-	}
-	t.mu.Unlock()
-	return sendJSON(stream, out)
-}
-
-// errInUse is a mount that a build has for itself, or that is gone.
-var errInUse = errors.New("in use by a build, or pruned")
-
-// existing is a cache in which no mount is made: BuildKit makes another, empty
-// one where the one that is looked for is taken.
-type existing struct{ cache.Manager }
-
-func (existing) New(context.Context, cache.ImmutableRef, session.Group, ...cache.RefOption) (cache.MutableRef, error) {
-	return nil, errInUse
-}
-
-// save serves a client that wants what mounts hold. They are taken as shared
-// ones, so that a build that shares them and this do not wait for each other;
-// those that another has for itself are left out.
-func (t *mountTravel) save(stream grpc.ServerStream) error {
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
-	list, err := whichMounts(ctx)
-	if err != nil {
-		return err
-	}
-	manager := mounts.NewMountManager("lighter", existing{t.cache}, nil)
-	dirs := map[engine.CacheMount]engine.MountDir{}
-	var open func(list []engine.CacheMount) error
-	open = func(list []engine.CacheMount) error {
-		if len(list) == 0 {
-			return t.agent.Serve(ctx, dirs, &byteStream{messages: stream, end: cancel})
-		}
-		m, ok := t.mountOf(list[0])
-		if !ok {
-			return status.Errorf(codes.NotFound, "no step has used cache mount %s", list[0].ID)
-		}
-		ref, err := manager.MountableCache(ctx, &pb.Mount{CacheOpt: &pb.CacheOpt{ID: m.dir, Sharing: pb.CacheSharingOpt_SHARED}}, nil, nil)
-		if errors.Is(err, errInUse) {
-			return open(list[1:])
-		}
-		if err != nil {
-			return err
-		}
-		defer func() { _ = ref.Release(context.WithoutCancel(ctx)) }()
-		return t.mounted(ctx, ref, nil, m, func(dir engine.MountDir) error {
-			dirs[m.CacheMount] = dir
-			return open(list[1:])
-		})
-	}
-	return open(list)
 }

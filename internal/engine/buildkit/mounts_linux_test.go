@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 
 	"github.com/moby/buildkit/session/sshforward"
 	"google.golang.org/grpc/codes"
@@ -226,6 +227,51 @@ func TestMountsTravel(t *testing.T) {
 		if want := name + "5\n" + owner(name); got[name] != want {
 			t.Errorf("%s, spoilt: %q, not %q", name, got[name], want)
 		}
+	}
+}
+
+// Mounts are listed, saved and filled without a build, and a build uses what was
+// filled; what is filled again gets the new contents.
+func TestMountsOutsideBuilds(t *testing.T) {
+	e := startEngineWith(t, Config{Mounts: tarAgent{}}, Options{Embedded: true})
+	want := engine.CacheMount{ID: "//c", Platform: platformName(nil)}
+	tarOf := func(content string) []byte {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		if err := errors.Join(w.AddFS(fstest.MapFS{"f": {Data: []byte(content)}}), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return b.Bytes()
+	}
+	for _, content := range []string{"one", "two"} {
+		if err := e.PullMount(t.Context(), want, &shelf{tars: map[engine.CacheMount][]byte{want: tarOf(content)}}); err != nil {
+			t.Fatal(err)
+		}
+		list, err := e.CacheMounts(t.Context())
+		if err != nil || len(list) != 1 || list[0] != want {
+			t.Fatalf("listed %v, %v", list, err)
+		}
+	}
+	none := engine.CacheMount{ID: "/none", Platform: want.Platform}
+	if err := e.PullMount(t.Context(), none, &shelf{spoil: true, tars: map[engine.CacheMount][]byte{none: tarOf("")}}); err == nil {
+		t.Error("a mount that could not be filled")
+	}
+	out := t.TempDir()
+	_, events := e.mustBuild(engine.Request{
+		Context: project(t, map[string]string{"busybox": "", "Dockerfile": shell + "RUN --mount=type=cache,target=/c cat /c/f > /out && echo three > /c/f\nFROM scratch\nCOPY --from=0 /out /\n"}),
+		Outputs: []engine.Output{{Entry: engine.Entry{Type: "local"}, Dest: out}},
+	})
+	if b, err := os.ReadFile(filepath.Join(out, "out")); err != nil || string(b) != "two" {
+		t.Errorf("a step found %q, %v", b, err)
+	}
+	saved := &shelf{tars: map[engine.CacheMount][]byte{}}
+	if err := e.PushMounts(t.Context(), []engine.CacheMount{want}, saved); err != nil || !bytes.Contains(saved.tars[want], []byte("three")) {
+		t.Errorf("saved %d mounts: %v", len(saved.tars), err)
+	}
+	// A session without mounts is told of them, too.
+	again := &shelf{tars: map[engine.CacheMount][]byte{}}
+	if err := e.SaveMounts(t.Context(), ran(events), again); err != nil || !bytes.Equal(again.tars[want], saved.tars[want]) {
+		t.Errorf("saved %d mounts of a build: %v", len(again.tars), err)
 	}
 }
 

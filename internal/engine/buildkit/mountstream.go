@@ -3,6 +3,7 @@ package buildkit
 import (
 	"context"
 	"encoding/json"
+	"sync"
 
 	"github.com/moby/buildkit/session/sshforward"
 	"google.golang.org/grpc"
@@ -20,7 +21,9 @@ const (
 	mountsService = "lighter.engine.v1.Mounts"
 	restoreMethod = "Restore"
 	usedMethod    = "Used" // which mounts steps were given: both as JSON
+	listMethod    = "List" // which mounts there are
 	saveMethod    = "Save"
+	fillMethod    = "Fill" // one mount at a time
 )
 
 // What a stream is about, in its metadata: the mounts as JSON.
@@ -40,18 +43,22 @@ func registerMounts(srv *grpc.Server, methods map[string]func(grpc.ServerStream)
 	srv.RegisterService(&desc, nil)
 }
 
+var errOneMount = status.Error(codes.InvalidArgument, "one cache mount at a time")
+
 // messages is a grpc stream, of either end.
 type messages interface {
 	SendMsg(m any) error
 	RecvMsg(m any) error
 }
 
-// byteStream reads and writes the bytes in a stream's messages, from one
-// goroutine each.
+// byteStream reads and writes the bytes in a stream's messages.
 type byteStream struct {
 	messages
-	end  func() // of the stream
-	rest []byte
+	end func() // of the stream
+
+	reading sync.Mutex
+	rest    []byte
+	over    error // of the other side's messages
 }
 
 func (b *byteStream) Close() error {
@@ -62,11 +69,14 @@ func (b *byteStream) Close() error {
 const maxMessage = 1 << 20 // of 4 MiB that gRPC takes
 
 func (b *byteStream) Read(p []byte) (int, error) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
 	for len(b.rest) == 0 {
-		var m sshforward.BytesMessage
-		if err := b.RecvMsg(&m); err != nil {
-			return 0, err
+		if b.over != nil {
+			return 0, b.over
 		}
+		var m sshforward.BytesMessage
+		b.over = b.RecvMsg(&m)
 		b.rest = m.Data
 	}
 	n := copy(p, b.rest)

@@ -97,7 +97,7 @@ func NewServer(cfg Config) (_ *Server, err error) {
 	healthv1.RegisterHealthServer(s.grpc, health.NewServer())
 	ctl.Register(s.grpc)
 	if cfg.Mounts != nil {
-		registerMounts(s.grpc, map[string]func(grpc.ServerStream) error{usedMethod: w.mounts.usedBy, saveMethod: w.mounts.save})
+		w.mounts.register(s.grpc)
 	}
 	reflection.Register(s.grpc)
 	return s, nil
