@@ -26,33 +26,49 @@ var manifests = map[string][][]string{
 	"pyproject.toml": {{"project", "version"}, {"tool", "poetry", "version"}},
 }
 
-// ReadVersion answers the project's version, without a v before it, from where
-// the file says, or from the first usual place that has one.
+// Version is a project's version and where it stands.
+type Version struct {
+	Number string // without a v before it
+	// File is the one that holds it, from the project's directory: Name where the
+	// project's own file says the number, "" where only git knows it.
+	File string
+
+	p Project
+}
+
+// ReadVersion answers the project's version, without a v before it.
 func (p Project) ReadVersion(ctx context.Context) (string, error) {
+	v, err := p.FindVersion(ctx)
+	return v.Number, err
+}
+
+// FindVersion reads the version from where the file says, or from the first usual
+// place that has one.
+func (p Project) FindVersion(ctx context.Context) (Version, error) {
 	source := p.Version
 	if aVersion.MatchString(strings.TrimPrefix(source, "v")) {
-		return strings.TrimPrefix(source, "v"), nil
+		return Version{strings.TrimPrefix(source, "v"), filepath.Base(p.Path), p}, nil
 	}
-	if source == "git" {
-		return gitVersion(ctx, p.Dir())
+	if source != "" && source != "git" {
+		number, err := fileVersion(p.Dir(), source)
+		return Version{number, source, p}, err
 	}
-	if source != "" {
-		return fileVersion(p.Dir(), source)
-	}
-	for _, name := range []string{"Cargo.toml", "package.json", "pyproject.toml", "VERSION"} {
-		v, err := fileVersion(p.Dir(), name)
-		if err == nil {
-			return v, nil
+	if source == "" {
+		for _, name := range []string{"Cargo.toml", "package.json", "pyproject.toml", "VERSION"} {
+			number, err := fileVersion(p.Dir(), name)
+			if err == nil {
+				return Version{number, name, p}, nil
+			}
+			if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoVersion) {
+				return Version{}, err
+			}
 		}
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errNoVersion) {
-			return "", err
-		}
 	}
-	v, err := gitVersion(ctx, p.Dir())
-	if err != nil {
-		return "", fmt.Errorf("no version in Cargo.toml, package.json, pyproject.toml or VERSION, and %w: say version = … in %s", err, Name)
+	number, err := gitVersion(ctx, p.Dir())
+	if err != nil && source == "" {
+		return Version{}, fmt.Errorf("no version in Cargo.toml, package.json, pyproject.toml or VERSION, and %w: say version = … in %s", err, Name)
 	}
-	return v, nil
+	return Version{number, "", p}, err
 }
 
 var errNoVersion = errors.New("there is no version in it")

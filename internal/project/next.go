@@ -1,0 +1,172 @@
+package project
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// Step is how far a version moves.
+type Step string
+
+// The steps, from the smallest on; None is to stay.
+const (
+	None  Step = ""
+	Patch Step = "patch"
+	Minor Step = "minor"
+	Major Step = "major"
+)
+
+var steps = []Step{None, Patch, Minor, Major}
+
+// Proposal is what the next version might be.
+type Proposal struct {
+	Number string
+	Step   Step
+	Since  string   // the tag that the commits follow; "" for none
+	Why    []string // subjects of the commits that ask for the step, the newest first
+}
+
+// Propose reads the commits since the version's tag that concern the project's
+// directory as conventional commits, and proposes what they add up to. A version
+// without a tag is none that was released: it is proposed itself.
+//
+// Before 1.0.0 a breaking change moves the minor number, as semver's users do:
+// that a project is at 1.0.0 is for people to say.
+func (v Version) Propose(ctx context.Context) (Proposal, error) {
+	now, err := semver.NewVersion(v.Number)
+	if err != nil {
+		return Proposal{}, fmt.Errorf("version %s is none that can be counted up: want MAJOR.MINOR.PATCH", v.Number)
+	}
+	tag, err := v.Tag(ctx)
+	if err != nil {
+		return Proposal{}, err
+	}
+	if tag == "" && v.File != "" {
+		return Proposal{Number: v.Number}, nil
+	}
+	if tag == "" { // git describes a commit behind it: v1.2.3-4-gabcdef
+		base, _, _ := strings.Cut(v.Number, "-")
+		if tag, err = (Version{Number: base, p: v.p}).Tag(ctx); err != nil {
+			return Proposal{}, err
+		}
+		if now, err = semver.NewVersion(base); err != nil {
+			return Proposal{}, err
+		}
+	}
+	commits, err := commitsSince(ctx, v.p.Dir(), tag)
+	if err != nil {
+		return Proposal{}, err
+	}
+	p := Proposal{Since: tag}
+	for _, c := range commits {
+		switch s := c.step(); {
+		case slices.Index(steps, s) > slices.Index(steps, p.Step):
+			p.Step, p.Why = s, []string{c.subject}
+		case s == p.Step && s != None:
+			p.Why = append(p.Why, c.subject)
+		}
+	}
+	if p.Step == Major && now.Major() == 0 {
+		p.Step = Minor
+	}
+	p.Number, err = Bump(now.String(), p.Step)
+	return p, err
+}
+
+// Bump moves a version by a step.
+func Bump(number string, step Step) (string, error) {
+	v, err := semver.NewVersion(number)
+	if err != nil {
+		return "", fmt.Errorf("version %s is none that can be counted up: want MAJOR.MINOR.PATCH", number)
+	}
+	next := *v
+	switch step {
+	case Patch:
+		next = v.IncPatch()
+	case Minor:
+		next = v.IncMinor()
+	case Major:
+		next = v.IncMajor()
+	}
+	return next.String(), nil
+}
+
+// Tag is the git tag of the version, with or without a v before it; "" where it
+// has none, or where there is no git.
+func (v Version) Tag(ctx context.Context) (string, error) {
+	for _, name := range []string{"v" + v.Number, v.Number} {
+		_, err := git(ctx, v.p.Dir(), "show-ref", "--verify", "--quiet", "refs/tags/"+name)
+		if err == nil {
+			return name, nil
+		}
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) && !errors.Is(err, exec.ErrNotFound) {
+			return "", err
+		}
+	}
+	return "", nil
+}
+
+// git answers what it prints.
+func git(ctx context.Context, dir string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.Output()
+	return strings.TrimSpace(string(out)), err
+}
+
+// commit is what one says of itself.
+type commit struct{ subject, body string }
+
+// commitsSince are those that touch a directory, the newest first.
+func commitsSince(ctx context.Context, dir, tag string) ([]commit, error) {
+	out, err := git(ctx, dir, "log", "--format=%s%x00%b%x01", tag+"..HEAD", "--", ".")
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil, fmt.Errorf("commits since %s: git: %s", tag, strings.TrimSpace(string(exit.Stderr)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("commits since %s: %w", tag, err)
+	}
+	var all []commit
+	for entry := range strings.SplitSeq(out, "\x01") {
+		if subject, body, ok := strings.Cut(strings.TrimSpace(entry), "\x00"); ok {
+			all = append(all, commit{subject, body})
+		}
+	}
+	return all, nil
+}
+
+var (
+	// conventional is "type(scope)!: description".
+	conventional = regexp.MustCompile(`\A([A-Za-z]+)(\([^()]*\))?(!)?: \S`)
+	breaking     = regexp.MustCompile(`(?m)^BREAKING[ -]CHANGE: `)
+	// quiet are the types that change nothing of what is shipped.
+	quiet = []string{"build", "chore", "ci", "docs", "refactor", "style", "test"}
+)
+
+// step is how far a commit moves the version. One that is no conventional commit
+// is taken for a change.
+func (c commit) step() Step {
+	m := conventional.FindStringSubmatch(c.subject)
+	switch {
+	case m != nil && m[3] != "", breaking.MatchString(c.body):
+		return Major
+	case m == nil:
+		return Patch
+	case strings.EqualFold(m[1], "feat"):
+		return Minor
+	case slices.Contains(quiet, strings.ToLower(m[1])):
+		return None
+	}
+	return Patch
+}
