@@ -13,6 +13,7 @@ import (
 
 	"github.com/docker/go-units"
 
+	"github.com/lighter-oci/lighter/internal/cachemount"
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
 	"github.com/lighter-oci/lighter/internal/engine/process"
 	"github.com/lighter-oci/lighter/internal/registry"
@@ -186,7 +187,7 @@ func (f *engineFlags) cacheLimit() (int64, error) {
 
 // server opens the embedded engine on a state directory whose lock is held.
 func (f *engineFlags) server(state, logLevel string) (*buildkit.Server, error) {
-	cfg := buildkit.Config{State: filepath.Join(state, "buildkit"), LogLevel: logLevel, Registries: configuredHosts}
+	cfg := buildkit.Config{State: filepath.Join(state, "buildkit"), LogLevel: logLevel, Registries: configuredHosts, Mounts: cachemount.EngineAgent}
 	if level := os.Getenv("LIGHTER_LOG_LEVEL"); level != "" {
 		cfg.LogLevel = level
 	}

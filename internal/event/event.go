@@ -18,6 +18,7 @@ type Event struct {
 	Progress *Progress `json:"progress,omitempty"`
 	Log      *Log      `json:"log,omitempty"`
 	Layer    *Layer    `json:"layer,omitempty"`
+	Mount    *Mount    `json:"mount,omitempty"`
 	Warning  *Warning  `json:"warning,omitempty"`
 	Result   *Result   `json:"result,omitempty"`
 }
@@ -91,6 +92,33 @@ type Layer struct {
 	Out    int64         `json:"out,omitempty"`    // bytes of the blob
 	Took   time.Duration `json:"took,omitempty"`   // nanoseconds
 	Where  string        `json:"where,omitempty"`  // repository it went to
+}
+
+// MountAction says what became of a cache mount that travels between machines.
+type MountAction string
+
+// What can happen to a cache mount.
+const (
+	MountRestored MountAction = "restored" // an empty one got what another machine sent
+	MountAbsent   MountAction = "absent"   // nobody has sent it yet
+	MountSaved    MountAction = "saved"    // its contents were sent
+	MountNewer    MountAction = "newer"    // another machine has sent newer contents meanwhile, and they stay
+	MountFailed   MountAction = "failed"   // see Error; it is as it was
+)
+
+// Mount is what became of one cache mount.
+type Mount struct {
+	Action   MountAction   `json:"action"`
+	Name     string        `json:"name"` // as the Dockerfile has it; "" where it is about all
+	Platform string        `json:"platform,omitempty"`
+	Where    string        `json:"where"` // it came from, or went to
+	Files    int           `json:"files"`
+	Size     int64         `json:"size"`  // bytes of content
+	Moved    int64         `json:"moved"` // bytes that travelled
+	Took     time.Duration `json:"took"`  // nanoseconds
+	// Left counts files that were left out by age, by size, or because they kept changing.
+	Left  int    `json:"left,omitempty"`
+	Error string `json:"error,omitempty"`
 }
 
 // Warning is advice about the input, such as a Dockerfile check.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/moby/buildkit/util/resolver/config"
 
+	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/engine"
 )
 
@@ -20,8 +21,10 @@ type Config struct {
 	// Registries answers what is configured of them, by host; it is asked before
 	// each build. Nil is nothing.
 	Registries func() (map[string]config.RegistryConfig, error)
-	// Mounts reads and fills the directories of cache mounts; nil lets none travel.
-	Mounts   engine.MountAgent
+	// Mounts makes what reads and fills the directories of cache mounts, with the
+	// engine's pool; nil lets none travel.
+	Mounts func(*codec.Pool) engine.MountAgent
+
 	LogLevel string // "debug", "info", …; "" is warnings
 }
 

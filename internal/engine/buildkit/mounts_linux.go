@@ -23,6 +23,7 @@ import (
 	"github.com/moby/buildkit/solver/llbsolver/ops"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/flightcontrol"
+	"github.com/moby/buildkit/util/progress"
 	"github.com/moby/buildkit/worker"
 	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
@@ -288,7 +289,8 @@ func (s *stepMounts) fill(ctx context.Context, from session.Caller, ref cache.Mu
 	if err != nil {
 		return err
 	}
-	return s.travel.mounted(ctx, ref, group, m, func(dir engine.MountDir) error {
+	done := progress.OneOff(ctx, "restoring cache mount "+strings.TrimPrefix(m.ID, "/"))
+	return done(s.travel.mounted(ctx, ref, group, m, func(dir engine.MountDir) error {
 		conn := &byteStream{messages: stream, end: cancel}
 		if err := s.travel.agent.Serve(ctx, map[engine.CacheMount]engine.MountDir{m.CacheMount: dir}, conn); err != nil {
 			return err
@@ -297,7 +299,7 @@ func (s *stepMounts) fill(ctx context.Context, from session.Caller, ref cache.Mu
 			return err // the session's side failed
 		}
 		return nil
-	})
+	}))
 }
 
 // mounted calls f with the directory that a step would see.

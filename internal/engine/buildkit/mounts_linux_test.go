@@ -26,6 +26,8 @@ import (
 // tarAgent moves mounts as tars: an agent is told a mount and "fill" or "read".
 type tarAgent struct{}
 
+func withTars(*codec.Pool) engine.MountAgent { return tarAgent{} }
+
 type tarRequest struct {
 	Mount engine.CacheMount
 	Fill  []byte // a tar
@@ -181,7 +183,7 @@ func TestMountsTravel(t *testing.T) {
 		return "0:0:755\n"
 	}
 	mounts := &shelf{tars: map[engine.CacheMount][]byte{}}
-	first := startEngineWith(t, Config{Mounts: tarAgent{}}, Options{Embedded: true})
+	first := startEngineWith(t, Config{Mounts: withTars}, Options{Embedded: true})
 	got, events := build(first, mounts, "1")
 	for name := range kinds {
 		if want := name + "1\n" + owner(name); got[name] != want {
@@ -211,7 +213,7 @@ func TestMountsTravel(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	second := startEngineWith(t, Config{Mounts: tarAgent{}}, Options{Embedded: true})
+	second := startEngineWith(t, Config{Mounts: withTars}, Options{Embedded: true})
 	got, _ = build(second, mounts, "4")
 	for name := range kinds {
 		if want := name + "1\n" + name + "2\n" + name + "3\n" + name + "4\n" + owner(name); got[name] != want {
@@ -221,7 +223,7 @@ func TestMountsTravel(t *testing.T) {
 
 	// A mount that cannot be restored is empty, and nothing else is wrong.
 	mounts.spoil = true
-	third := startEngineWith(t, Config{Mounts: tarAgent{}}, Options{Embedded: true})
+	third := startEngineWith(t, Config{Mounts: withTars}, Options{Embedded: true})
 	got, _ = build(third, mounts, "5")
 	for name := range kinds {
 		if want := name + "5\n" + owner(name); got[name] != want {
@@ -233,7 +235,7 @@ func TestMountsTravel(t *testing.T) {
 // Mounts are listed, saved and filled without a build, and a build uses what was
 // filled; what is filled again gets the new contents.
 func TestMountsOutsideBuilds(t *testing.T) {
-	e := startEngineWith(t, Config{Mounts: tarAgent{}}, Options{Embedded: true})
+	e := startEngineWith(t, Config{Mounts: withTars}, Options{Embedded: true})
 	want := engine.CacheMount{ID: "//c", Platform: platformName(nil)}
 	tarOf := func(content string) []byte {
 		var b bytes.Buffer
@@ -277,7 +279,7 @@ func TestMountsOutsideBuilds(t *testing.T) {
 
 // A mount that a step has for itself is left out of a save, not taken for empty.
 func TestMountsInUse(t *testing.T) {
-	e := startEngineWith(t, Config{Mounts: tarAgent{}}, Options{Embedded: true})
+	e := startEngineWith(t, Config{Mounts: withTars}, Options{Embedded: true})
 	request := func(round string) engine.Request {
 		return engine.Request{BuildArgs: map[string]string{"ROUND": round}, Context: project(t, map[string]string{"busybox": "",
 			"Dockerfile": shell + "ARG ROUND\nRUN --mount=type=cache,target=/c,sharing=locked echo $ROUND >> /c/f && sleep $ROUND\n"})}
@@ -332,7 +334,7 @@ func TestMountsInUse(t *testing.T) {
 
 // An engine without an agent, and a session without mounts, do as BuildKit does.
 func TestMountsStay(t *testing.T) {
-	for name, cfg := range map[string]Config{"no agent": {}, "no mounts": {Mounts: tarAgent{}}} {
+	for name, cfg := range map[string]Config{"no agent": {}, "no mounts": {Mounts: withTars}} {
 		e := startEngineWith(t, cfg, Options{Embedded: true})
 		req := engine.Request{Context: project(t, map[string]string{"busybox": "",
 			"Dockerfile": shell + "RUN --mount=type=cache,target=/c test -z \"$(ls /c)\" && echo 1 > /c/f\n"})}

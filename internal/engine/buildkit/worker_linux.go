@@ -66,7 +66,10 @@ func newWorker(cfg Config, pool *codec.Pool, hosts docker.RegistryHosts, room *r
 	if err != nil {
 		return nil, err
 	}
-	travel := &mountTravel{agent: cfg.Mounts, cache: w.CacheMgr, records: filepath.Join(cfg.State, "mounts")}
+	travel := &mountTravel{cache: w.CacheMgr, records: filepath.Join(cfg.State, "mounts")}
+	if cfg.Mounts != nil {
+		travel.agent = cfg.Mounts(pool)
+	}
 	if err := os.MkdirAll(travel.records, 0o700); err != nil {
 		return nil, err
 	}
