@@ -14,7 +14,6 @@ import (
 	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
-	"github.com/lighter-oci/lighter/internal/event"
 	"github.com/lighter-oci/lighter/internal/image/daemon"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
@@ -54,11 +53,14 @@ type buildCmd struct {
 	AddCompression   []string `group:"Output and compression" predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
 	ForceCompression bool     `group:"Output and compression" help:"Compress base layers that way too."`
 
-	CacheFrom     []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to import: type=registry, local, gha, s3 or azblob."`
-	CacheTo       []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to export: those types, and inline."`
-	NoCache       bool     `group:"Cache" help:"Run every step anew."`
-	NoCacheFilter []string `group:"Cache" placeholder:"STAGE" help:"Run the steps of these stages anew."`
-	Pull          bool     `group:"Cache" help:"Look for newer base images."`
+	Cache           string   `group:"Cache" placeholder:"REF|auto" help:"Cache of layers and cache mounts in one word: a name in a registry, oci:DIR, gha, or auto for IMAGE:buildcache. Always read; written by builds that push, and to a directory."`
+	CacheMountsFrom string   `group:"Cache" placeholder:"REF" help:"Where the contents of RUN --mount=type=cache come from: a name in a registry, or oci:DIR."`
+	CacheMountsTo   string   `group:"Cache" sep:"none" placeholder:"REF[,KEY=VALUE]" help:"Where they go after the build; keys when=always (after a failed one, too), max-size=10GB, max-age=720h."`
+	CacheFrom       []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to import: type=registry, local, gha, s3 or azblob."`
+	CacheTo         []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to export: those types, and inline."`
+	NoCache         bool     `group:"Cache" help:"Run every step anew."`
+	NoCacheFilter   []string `group:"Cache" placeholder:"STAGE" help:"Run the steps of these stages anew."`
+	Pull            bool     `group:"Cache" help:"Look for newer base images."`
 
 	Provenance string   `group:"Attestations" placeholder:"true|mode=max" help:"Attach provenance (short for --attest type=provenance)."`
 	SBOM       string   `group:"Attestations" name:"sbom" placeholder:"true|generator=REF" help:"Attach an SBOM (short for --attest type=sbom)."`
@@ -87,6 +89,9 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	said, err := b.fromProject(ctx)
 	if err != nil {
 		return err
+	}
+	if err := b.typedCache(); err != nil {
+		return usageError{err}
 	}
 	req, err := b.request()
 	if err != nil {
@@ -124,15 +129,25 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
-	var fold report.Build
-	resp, err := eng.Build(ctx, req, func(e event.Event) { fold.Add(e) })
+	var seen follower
+	travel, to, err := b.travel(client, seen.mount)
 	if err != nil {
-		return b.failed(ctx, out, &fold, err)
+		return usageError{err}
+	}
+	if travel != nil && travel.From != nil {
+		req.Mounts = travel
+	}
+	resp, err := eng.Build(ctx, req, seen.add)
+	if travel != nil && travel.To != nil && !b.Check && ctx.Err() == nil && (err == nil || to.always) {
+		seen.saveMounts(ctx, eng, travel)
+	}
+	if err != nil {
+		return b.failed(ctx, out, &seen.fold, err)
 	}
 	if b.Check {
 		return b.checked(out, resp)
 	}
-	return b.finish(ctx, out, eng, client, req, resp, &fold, target)
+	return b.finish(ctx, out, eng, client, req, resp, &seen.fold, target)
 }
 
 // failed says how far the build came. Where no live view has shown the output

@@ -13,6 +13,7 @@ import (
 
 	"github.com/posener/complete"
 
+	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/report"
 )
@@ -202,29 +203,89 @@ func (b *buildCmd) takeSecrets(p project.Project) (took []string) {
 	return took
 }
 
-// takeCache takes the layers' cache. A build that pushes nothing only reads it:
-// who tries something out need not be allowed to write, nor wait for it.
+// takeCache takes the caches. A build that pushes nothing only reads them: who
+// tries something out need not be allowed to write, nor wait for it.
 func (b *buildCmd) takeCache(p project.Project) (took []string) {
-	ref := p.CacheRef(p.Cache.Layers)
-	if ref == "" || len(b.CacheFrom) > 0 || len(b.CacheTo) > 0 {
-		return nil
+	if b.Cache != "" {
+		return nil // which says it all
 	}
-	from, to := "type=registry,ref="+ref, "type=registry,ref="+ref
-	if dir, ok := strings.CutPrefix(ref, "oci:"); ok {
-		dir = inProject(p, dir)
-		from, to = "type=local,src="+dir, "type=local,dest="+dir
+	layers, mounts := p.CacheRef(p.Cache.Layers), p.CacheRef(p.Cache.Mounts)
+	if dir, ok := strings.CutPrefix(layers, "oci:"); ok {
+		layers = "oci:" + inProject(p, dir)
 	}
-	if ref == "gha" {
-		if os.Getenv("ACTIONS_RUNTIME_TOKEN") == "" {
-			return []string{"no cache (gha is for GitHub Actions)"}
+	if dir, ok := strings.CutPrefix(mounts, "oci:"); ok {
+		mounts = "oci:" + inProject(p, dir)
+	}
+	if mounts == layers {
+		mounts = mountsBeside(layers)
+	}
+	return b.useCache(layers, mounts, b.pushes())
+}
+
+// mountsBeside is where cache mounts are, of a cache that also has layers.
+func mountsBeside(ref string) string {
+	switch {
+	case ref == "" || ref == gha:
+		return ref
+	case strings.HasPrefix(ref, "oci:"):
+		return ref + "/" + mountsTag
+	}
+	return ref + "-" + mountsTag
+}
+
+const gha = "gha"
+
+// useCache fills the flags of caches that were not typed, and says which.
+func (b *buildCmd) useCache(layers, mounts string, write bool) (took []string) {
+	if (layers == gha || mounts == gha) && os.Getenv("ACTIONS_RUNTIME_TOKEN") == "" {
+		return []string{"no cache (gha is for GitHub Actions)"}
+	}
+	if layers != "" && len(b.CacheFrom) == 0 && len(b.CacheTo) == 0 {
+		from, to := "type=registry,ref="+layers, "type=registry,ref="+layers
+		if dir, ok := strings.CutPrefix(layers, "oci:"); ok {
+			from, to = "type=local,src="+dir, "type=local,dest="+dir
 		}
-		from, to = "type=gha", "type=gha"
+		if layers == gha {
+			from, to = "type=gha", "type=gha"
+		}
+		b.CacheFrom = []string{from}
+		if write {
+			b.CacheTo = []string{to + ",mode=max,ignore-error=true"}
+		}
+		took = append(took, "cache "+layers)
 	}
-	b.CacheFrom = []string{from}
-	if b.pushes() {
-		b.CacheTo = []string{to + ",mode=max,ignore-error=true"}
+	if mounts != "" && mounts != gha && b.CacheMountsFrom == "" && b.CacheMountsTo == "" {
+		b.CacheMountsFrom = mounts
+		if write {
+			b.CacheMountsTo = mounts
+		}
+		took = append(took, "cache mounts "+mounts)
 	}
-	return []string{"cache " + ref}
+	return took
+}
+
+// typedCache reads --cache.
+func (b *buildCmd) typedCache() error {
+	ref := b.Cache
+	switch {
+	case ref == "":
+		return nil
+	case ref == "auto" && len(b.Tag) == 0:
+		return errors.New("--cache auto is IMAGE:buildcache of the image's name: name it with -t")
+	case ref == "auto":
+		ref = project.Project{Image: b.Tag[0]}.CacheRef(ref)
+	case ref == gha:
+	default:
+		l, err := image.ParseLocation(ref)
+		if err != nil {
+			return fmt.Errorf("--cache: %w", err)
+		}
+		if l.Transport != image.InRegistry && l.Transport != image.InLayout || l.Transport == image.InLayout && l.Ref != "" {
+			return fmt.Errorf("--cache %s: want a name in a registry, oci:DIR, gha or auto", ref)
+		}
+	}
+	b.useCache(ref, mountsBeside(ref), b.pushes() || strings.HasPrefix(ref, "oci:"))
+	return nil
 }
 
 // pushes tells whether something will be pushed.

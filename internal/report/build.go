@@ -36,6 +36,7 @@ type Build struct {
 	moved       map[moveKey]int64
 	layers      map[string]*Layer
 	layerOrder  []string
+	mounts      []event.Mount
 	warnings    []event.Warning
 	warned      map[warnKey]bool
 }
@@ -79,6 +80,8 @@ func (b *Build) Add(e event.Event) {
 		b.progress(*e.Progress)
 	case e.Layer != nil:
 		b.layer(*e.Layer)
+	case e.Mount != nil:
+		b.mounts = append(b.mounts, *e.Mount)
 	case e.Warning != nil:
 		// One check speaks once per platform.
 		w := *e.Warning
@@ -161,6 +164,7 @@ func (b *Build) Report() Report {
 		Path:     b.path(steps),
 		Layers:   b.rows(),
 		Proofs:   []Proof{},
+		Mounts:   append([]event.Mount{}, b.mounts...),
 		Warnings: append([]event.Warning{}, b.warnings...),
 		Findings: []Finding{},
 	}

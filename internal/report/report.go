@@ -27,6 +27,7 @@ type Report struct {
 	Path     []PathStep      `json:"criticalPath"` // first to last
 	Layers   []Layer         `json:"layers"`       // in the image's order where known, else of appearance
 	Proofs   []Proof         `json:"proofs"`       // what the registry's own bytes say, one for each variant
+	Mounts   []event.Mount   `json:"mounts"`       // cache mounts that came from, or went to another machine
 	Warnings []event.Warning `json:"warnings"`
 	Findings []Finding       `json:"findings"` // what cost the most first
 }

@@ -23,6 +23,7 @@ func (s *screen) summary(r report.Report) {
 		s.proof(p)
 	}
 	s.result(r)
+	s.mounts(r.Mounts)
 	s.warnings(r.Warnings)
 }
 
@@ -33,6 +34,7 @@ func (s *screen) problems(r report.Report) {
 			s.proof(p)
 		}
 	}
+	s.mounts(r.Mounts)
 }
 
 // headline answers four questions in one line: how long, how much came from
@@ -92,6 +94,7 @@ func (s *screen) facts(r report.Report) {
 	}{
 		{"moved", "·", movedParts(r.Summary.Moved)},
 		{"image", "·", imageParts(r)},
+		{"mounts", "·", mountParts(r.Mounts)},
 		{"together", "·", togetherParts(r.Overlaps)},
 		{"not run", "·", unusedParts(r)},
 		{"critical", "→", pathParts(r, max(28, s.width/4))},
@@ -145,6 +148,35 @@ func imageParts(r report.Report) []string {
 	}
 	share(i.Made, "made now")
 	share(i.Kept, "already there")
+	return parts
+}
+
+// mountParts say what travelled of cache mounts.
+func mountParts(list []event.Mount) []string {
+	var parts []string
+	for _, kind := range []struct {
+		action event.MountAction
+		words  string
+		way    string
+	}{
+		{event.MountRestored, "restored", "fetched"}, {event.MountAbsent, "began empty", ""},
+		{event.MountSaved, "saved", "sent"}, {event.MountNewer, "kept as others sent them", ""},
+	} {
+		n, size, moved := 0, int64(0), int64(0)
+		for _, m := range list {
+			if m.Action == kind.action && m.Name != "" {
+				n, size, moved = n+1, size+m.Size, moved+m.Moved
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		part := fmt.Sprintf("%d %s", n, kind.words)
+		if kind.way != "" {
+			part += fmt.Sprintf(", %s of %s %s", report.Bytes(moved), report.Bytes(size), kind.way)
+		}
+		parts = append(parts, part)
+	}
 	return parts
 }
 
@@ -268,6 +300,20 @@ func (s *screen) result(r report.Report) {
 	}
 	for _, l := range lines {
 		s.line(l)
+	}
+}
+
+// mounts are the cache mounts that did not travel, and why.
+func (s *screen) mounts(list []event.Mount) {
+	for _, m := range list {
+		switch {
+		case m.Action == event.MountFailed:
+			s.hang(s.paint(yellow, "!")+" ", 2, "cache mounts, "+report.Clean(m.Where)+": "+report.Clean(m.Error))
+		case m.Action == event.MountAbsent && m.Name == "":
+			s.hang(s.paint(dim, "·")+" ", 2, "no cache mounts in "+report.Clean(m.Where)+" yet")
+		case m.Left > 0:
+			s.hang(s.paint(dim, "·")+" ", 2, fmt.Sprintf("cache mount %s: %s left out, too old, too much, or still changing", report.Clean(m.Name), report.Plural(m.Left, "file")))
+		}
 	}
 }
 

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/docker/go-units"
+	"github.com/tonistiigi/go-csvvalue"
+
+	"github.com/lighter-oci/lighter/internal/cachemount"
+	"github.com/lighter-oci/lighter/internal/event"
+	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/registry"
+	"github.com/lighter-oci/lighter/internal/report"
+)
+
+// mountsTag is the name of cache mounts where none is said.
+const mountsTag = "mounts"
+
+// mountsTo is what --cache-mounts-to says.
+type mountsTo struct {
+	ref    string
+	always bool // after a failed build, too
+	push   cachemount.PushOptions
+}
+
+// parseMountsTo reads REF[,when=always][,max-size=SIZE][,max-age=DURATION].
+func parseMountsTo(s string) (to mountsTo, err error) {
+	const flag = "--cache-mounts-to"
+	parts, err := csvvalue.Fields(s, nil)
+	if err != nil || len(parts) == 0 || strings.Contains(parts[0], "=") {
+		return to, fmt.Errorf("%s %.300q: want REF, or REF,when=always,max-size=10GB,max-age=720h", flag, s)
+	}
+	to.ref = parts[0]
+	for _, p := range parts[1:] {
+		key, value, _ := strings.Cut(p, "=")
+		switch key {
+		case "when":
+			if value != "always" && value != "success" {
+				return to, fmt.Errorf("%s: when=%s: want always or success", flag, value)
+			}
+			to.always = value == "always"
+		case "max-size":
+			n, err := units.FromHumanSize(value)
+			if err != nil || n <= 0 {
+				return to, fmt.Errorf("%s: max-size=%s: want a size such as 10GB", flag, value)
+			}
+			to.push.MaxSize = n
+		case "max-age":
+			d, err := time.ParseDuration(value)
+			if err != nil || d <= 0 {
+				return to, fmt.Errorf("%s: max-age=%s: want a duration such as 720h", flag, value)
+			}
+			to.push.MaxAge, to.push.Export.MaxAge = d, d
+		default:
+			return to, fmt.Errorf("%s: %q is not known: want when, max-size or max-age", flag, key)
+		}
+	}
+	return to, nil
+}
+
+// mountsIn is a place where cache mounts are kept, to read from or to write to.
+func mountsIn(flag, ref string, client *registry.Client, write bool) (cachemount.Place, error) {
+	l, err := image.ParseLocation(ref)
+	if err != nil {
+		return cachemount.Place{}, fmt.Errorf("%s: %w", flag, err)
+	}
+	switch l.Transport {
+	case image.InRegistry:
+		named, err := image.ParseReference(l.Ref)
+		if err != nil {
+			return cachemount.Place{}, err
+		}
+		if named.Tag == "" {
+			return cachemount.Place{}, fmt.Errorf("%s %s: cache mounts have a tag, not a digest", flag, ref)
+		}
+		repo, err := client.Repository(named)
+		if err != nil {
+			return cachemount.Place{}, err
+		}
+		return cachemount.Place{Source: func() (image.Source, error) { return repo, nil }, Target: repo, Name: named.Tag}, nil
+	case image.InLayout:
+		if l.Ref == "" {
+			l.Ref = mountsTag
+		}
+		p := cachemount.Place{Name: l.Ref, Source: func() (image.Source, error) {
+			layout, err := image.OpenLayout(l.Path)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("%w: %w", cachemount.ErrNone, err)
+			}
+			return layout, err
+		}}
+		if write {
+			target, err := image.CreateLayout(l.Path)
+			if err != nil {
+				return p, fmt.Errorf("%s: %w", flag, err)
+			}
+			p.Target = target
+		}
+		return p, nil
+	}
+	return cachemount.Place{}, fmt.Errorf("%s %s: cache mounts are kept in a registry or in oci:DIR", flag, ref)
+}
+
+// travel is how the build's cache mounts travel; nil where none do.
+func (b *buildCmd) travel(client *registry.Client, report func(event.Mount)) (*cachemount.Travel, mountsTo, error) {
+	var to mountsTo
+	if b.CacheMountsFrom == "" && b.CacheMountsTo == "" {
+		return nil, to, nil
+	}
+	t := &cachemount.Travel{Report: report}
+	if b.CacheMountsFrom != "" {
+		from, err := mountsIn("--cache-mounts-from", b.CacheMountsFrom, client, false)
+		if err != nil {
+			return nil, to, err
+		}
+		t.From, t.FromName = &from, b.CacheMountsFrom
+	}
+	if b.CacheMountsTo != "" {
+		var err error
+		if to, err = parseMountsTo(b.CacheMountsTo); err != nil {
+			return nil, to, err
+		}
+		place, err := mountsIn("--cache-mounts-to", to.ref, client, true)
+		if err != nil {
+			return nil, to, err
+		}
+		t.To, t.ToName, t.Push = &place, to.ref, to.push
+	}
+	return t, to, nil
+}
+
+// follower is a build's events on their way into a report, from any goroutine.
+type follower struct {
+	mu   sync.Mutex
+	fold report.Build
+	ran  map[string]bool // steps that ended, and were not cached
+}
+
+func (f *follower) add(e event.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fold.Add(e)
+	if s := e.Step; s != nil && s.Started != nil && !s.Cached {
+		if f.ran == nil {
+			f.ran = map[string]bool{}
+		}
+		f.ran[s.ID] = true
+	}
+}
+
+func (f *follower) mount(m event.Mount) { f.add(event.Event{Time: time.Now(), Mount: &m}) }
+
+// saveMounts sends the mounts that the build's steps have used. It fails no
+// build: what went wrong is in the report.
+func (f *follower) saveMounts(ctx context.Context, eng *openEngine, t *cachemount.Travel) {
+	err := eng.SaveMounts(ctx, slices.Sorted(maps.Keys(f.ran)), t)
+	if err != nil && ctx.Err() == nil {
+		f.mount(event.Mount{Action: event.MountFailed, Where: t.ToName, Error: err.Error()})
+	}
+}
