@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"slices"
 	"strings"
@@ -92,7 +91,7 @@ func mountsIn(flag, ref string, client *registry.Client, write bool) (cachemount
 		}
 		p := cachemount.Place{Name: l.Ref, Source: func() (image.Source, error) {
 			layout, err := image.OpenLayout(l.Path)
-			if errors.Is(err, fs.ErrNotExist) {
+			if errors.Is(err, image.ErrNotFound) {
 				return nil, fmt.Errorf("%w: %w", cachemount.ErrNone, err)
 			}
 			return layout, err
@@ -128,11 +127,11 @@ func (b *buildCmd) travel(client *registry.Client, report func(event.Mount)) (*c
 		if to, err = parseMountsTo(b.CacheMountsTo); err != nil {
 			return nil, to, err
 		}
-		place, err := mountsIn("--cache-mounts-to", to.ref, client, true)
-		if err != nil {
+		if _, err := mountsIn("--cache-mounts-to", to.ref, client, false); err != nil {
 			return nil, to, err
 		}
-		t.To, t.ToName, t.Push = &place, to.ref, to.push
+		t.To = func() (cachemount.Place, error) { return mountsIn("--cache-mounts-to", to.ref, client, true) }
+		t.ToName, t.Push = to.ref, to.push
 	}
 	return t, to, nil
 }

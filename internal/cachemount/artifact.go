@@ -115,7 +115,7 @@ func Open(ctx context.Context, p Place) (*Artifact, error) {
 	defer release(src)
 	a, err := read(ctx, src, p.Name)
 	if err != nil {
-		return nil, fmt.Errorf("cache mounts in %s: %w", p.Name, err)
+		return nil, err
 	}
 	return a, nil
 }

@@ -77,7 +77,7 @@ func Push(ctx context.Context, p Place, s *Session, mounts []PushMount, o PushOp
 	defer release(src)
 	base, err := read(ctx, src, p.Name)
 	if err != nil && !useless(err) {
-		return nil, fmt.Errorf("cache mounts in %s: %w", p.Name, err)
+		return nil, err
 	}
 	q := &push{p: p, s: s, o: o, base: base, store: &store{src, p.Target}}
 	for i := range mounts {
@@ -89,7 +89,7 @@ func Push(ctx context.Context, p Place, s *Session, mounts []PushMount, o PushOp
 		return &q.out, nil
 	}
 	if err := q.publish(ctx); err != nil {
-		return &q.out, fmt.Errorf("cache mounts in %s: %w", p.Name, err)
+		return &q.out, err
 	}
 	return &q.out, q.confirm(ctx, mounts)
 }

@@ -14,9 +14,10 @@ import (
 
 // Travel is where the cache mounts of one build come from and go to.
 type Travel struct {
-	From, To *Place
-	Import   ImportOptions
-	Push     PushOptions
+	From   *Place                // nil for nowhere
+	To     func() (Place, error) // called when there is something to save; nil for nowhere
+	Import ImportOptions
+	Push   PushOptions
 	// Where is what messages call the places.
 	FromName, ToName string
 	// Report hears what becomes of each mount, from several goroutines.
@@ -92,6 +93,10 @@ func (t *Travel) Restore(ctx context.Context, m engine.CacheMount, conn io.ReadW
 func (t *Travel) Save(ctx context.Context, mounts []engine.CacheMount, conn io.ReadWriteCloser) error {
 	defer func() { _ = conn.Close() }()
 	began := time.Now()
+	to, err := t.To()
+	if err != nil {
+		return err
+	}
 	s, err := NewSession(ctx, conn)
 	if err != nil {
 		return fmt.Errorf("cache mounts: %w", err)
@@ -101,7 +106,7 @@ func (t *Travel) Save(ctx context.Context, mounts []engine.CacheMount, conn io.R
 	for i, m := range mounts {
 		list[i] = PushMount{Key: keyOf(m), Root: rootName(m)}
 	}
-	out, err := Push(ctx, *t.To, s, list, t.Push)
+	out, err := Push(ctx, to, s, list, t.Push)
 	if out == nil {
 		return err
 	}

@@ -121,8 +121,10 @@ type Mount struct {
 	Error string `json:"error,omitempty"`
 }
 
-// Warning is advice about the input, such as a Dockerfile check.
+// Warning is advice about the input, such as a Dockerfile check, or something
+// that went wrong and stops nothing.
 type Warning struct {
+	Note   bool     `json:"note,omitempty"` // nothing is wrong
 	Step   string   `json:"step,omitempty"`
 	Short  string   `json:"short"`
 	Detail []string `json:"detail,omitempty"`

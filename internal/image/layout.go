@@ -41,12 +41,18 @@ type layoutFile struct {
 	close func() error
 }
 
+// notThere is an ErrNotFound in words of its own.
+type notThere string
+
+func (e notThere) Error() string        { return string(e) }
+func (e notThere) Is(target error) bool { return target == ErrNotFound }
+
 // OpenLayout opens a layout in a directory. Its index is read now: what a
 // writer adds later is not seen.
 func OpenLayout(dir string) (*Layout, error) {
 	switch info, err := os.Stat(dir); {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("OCI layout %s: there is no such directory", dir)
+		return nil, notThere("OCI layout " + dir + ": there is no such directory")
 	case err == nil && !info.IsDir():
 		return nil, fmt.Errorf("OCI layout %s: it is a file; oci-archive: and docker-archive: read those", dir)
 	}

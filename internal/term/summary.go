@@ -34,7 +34,7 @@ func (s *screen) problems(r report.Report) {
 			s.proof(p)
 		}
 	}
-	s.mounts(r.Mounts)
+	s.mounts(slices.DeleteFunc(slices.Clone(r.Mounts), func(m event.Mount) bool { return m.Action != event.MountFailed }))
 }
 
 // headline answers four questions in one line: how long, how much came from
@@ -308,7 +308,14 @@ func (s *screen) mounts(list []event.Mount) {
 	for _, m := range list {
 		switch {
 		case m.Action == event.MountFailed:
-			s.hang(s.paint(yellow, "!")+" ", 2, "cache mounts, "+report.Clean(m.Where)+": "+report.Clean(m.Error))
+			what := report.Clean(m.Error)
+			if m.Name == "" && !strings.HasPrefix(m.Error, m.Where) {
+				what = report.Clean(m.Where) + ": " + what
+			}
+			if !strings.HasPrefix(what, "cache mount") {
+				what = "cache mounts: " + what
+			}
+			s.hang(s.paint(yellow, "!")+" ", 2, what)
 		case m.Action == event.MountAbsent && m.Name == "":
 			s.hang(s.paint(dim, "·")+" ", 2, "no cache mounts in "+report.Clean(m.Where)+" yet")
 		case m.Left > 0:
@@ -332,7 +339,11 @@ func (s *screen) warnings(list []event.Warning) {
 			}
 			text = where + ": " + text
 		}
-		s.hang(s.paint(yellow, "!")+" ", 2, text)
+		mark := s.paint(yellow, "!")
+		if w.Note {
+			mark = s.paint(dim, "·")
+		}
+		s.hang(mark+" ", 2, text)
 		if url := report.Clean(w.URL); url != "" {
 			s.line("  " + s.paint(dim, url))
 		}

@@ -49,6 +49,7 @@ func (e *events) follow(ctx context.Context, in <-chan *client.SolveStatus, disp
 	}()
 	for s := range in {
 		e.hide.status(s)
+		e.withoutCache(s)
 		e.take(s)
 		show <- s
 	}
@@ -120,6 +121,28 @@ func (e *events) take(s *client.SolveStatus) {
 	}
 	for _, w := range s.Warnings {
 		e.warn(w)
+	}
+}
+
+// cacheImport is the name of the step that reads a cache.
+const cacheImport = "importing cache manifest from "
+
+// withoutCache takes the failure of a cache that cannot be read for what it is:
+// the build goes on without. One that nobody has written yet is not even that.
+func (e *events) withoutCache(s *client.SolveStatus) {
+	for _, v := range s.Vertexes {
+		name, ok := strings.CutPrefix(v.Name, cacheImport)
+		if !ok || v.Error == "" || strings.HasSuffix(v.Error, context.Canceled.Error()) {
+			continue
+		}
+		w := event.Warning{Note: true, Short: "no cache in " + name + " yet"}
+		if reason := lastLine(v.Error); !strings.HasSuffix(reason, ": not found") {
+			// BuildKit's words come from the inside out: the last say what happened.
+			w = event.Warning{Short: "no cache from " + name + ": " + reason[strings.LastIndex(reason, "\": ")+1:]}
+			w.Short = strings.ReplaceAll(w.Short, ": : ", ": ")
+		}
+		e.send(event.Event{Warning: &w})
+		v.Error = ""
 	}
 }
 

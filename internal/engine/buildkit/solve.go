@@ -64,7 +64,7 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 	}
 	for _, e := range req.CacheFrom {
 		if noLocalCache(e) {
-			sink(event.Event{Time: time.Now(), Warning: &event.Warning{Short: "no cache in " + e.Attrs["src"] + ": the directory does not exist"}})
+			sink(event.Event{Time: time.Now(), Warning: &event.Warning{Note: true, Short: "no cache in " + e.Attrs["src"] + ": the directory does not exist"}})
 		}
 	}
 	view := newEvents(sink, hidden)
