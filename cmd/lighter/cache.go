@@ -9,14 +9,18 @@ import (
 
 	"github.com/docker/go-units"
 
+	"github.com/lighter-oci/lighter/internal/cachemount"
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
 )
 
 type cacheCmd struct {
-	Ls    cacheLsCmd    `cmd:"" help:"List the build cache."`
-	Prune cachePruneCmd `cmd:"" help:"Remove build cache that no running build needs."`
+	Ls      cacheLsCmd      `cmd:"" help:"List the engine's build cache."`
+	Prune   cachePruneCmd   `cmd:"" help:"Remove build cache that no running build needs, or cache mounts where they are kept."`
+	Inspect cacheInspectCmd `cmd:"" help:"Show what a cache in a registry or directory holds: cache mounts, or layers."`
+	Push    cachePushCmd    `cmd:"" help:"Send what the engine's cache mounts hold."`
+	Pull    cachePullCmd    `cmd:"" help:"Fill the engine's cache mounts with what was sent."`
 }
 
 type cacheLsCmd struct {
@@ -63,6 +67,7 @@ func printCache(out *term.Output, records []buildkit.CacheRecord) error {
 }
 
 type cachePruneCmd struct {
+	Ref         string        `arg:"" optional:"" placeholder:"REF" help:"Cache mounts in a registry or oci:DIR (default: the engine's cache)."`
 	All         bool          `short:"a" help:"Internal and frontend images too."`
 	Filter      []string      `sep:"none" placeholder:"FILTER" help:"BuildKit filter, as type==exec.cachemount."`
 	KeepFor     time.Duration `placeholder:"DURATION" help:"Spare what was used within this time, as 48h."`
@@ -83,6 +88,9 @@ func (c cachePruneCmd) Run(ctx context.Context, out *term.Output, flags *engineF
 			return usageError{fmt.Errorf("--max-used-space %q: want a size such as 10GB", c.MaxUsed)}
 		}
 		opt.MaxUsed = size
+	}
+	if c.Ref != "" {
+		return c.prune(ctx, out, cachemount.PushOptions{MaxSize: opt.MaxUsed, MaxAge: opt.KeepFor})
 	}
 	e, err := flags.open(ctx, buildkit.Options{})
 	if err != nil {

@@ -74,8 +74,11 @@ func (t *Travel) Restore(ctx context.Context, m engine.CacheMount, conn io.ReadW
 	var out ImportResult
 	defer func() {
 		told.Action, told.Files, told.Size, told.Moved, told.Took = event.MountRestored, out.Files, out.Size, out.Fetched, time.Since(began)
-		if err != nil {
+		switch {
+		case err != nil:
 			told.Action, told.Error = event.MountFailed, err.Error()
+		case out.Action == Kept:
+			told.Action = event.MountKept
 		}
 		t.Report(told)
 	}()

@@ -100,6 +100,7 @@ type MountAction string
 // What can happen to a cache mount.
 const (
 	MountRestored MountAction = "restored" // an empty one got what another machine sent
+	MountKept     MountAction = "kept"     // it has contents of its own, which stay
 	MountAbsent   MountAction = "absent"   // nobody has sent it yet
 	MountSaved    MountAction = "saved"    // its contents were sent
 	MountNewer    MountAction = "newer"    // another machine has sent newer contents meanwhile, and they stay

@@ -219,8 +219,8 @@ func (s *stepMounts) lookAhead(ctx context.Context, group session.Group) error {
 // mountOptions are those with which BuildKit makes a cache mount.
 func mountOptions(m *pb.Mount) []cache.RefOption {
 	name := "cached mount " + m.Dest
-	if m.CacheOpt.ID != m.Dest {
-		name += fmt.Sprintf(" with id %q", m.CacheOpt.ID)
+	if id := strings.TrimPrefix(m.CacheOpt.ID, "/"); id != m.Dest {
+		name += fmt.Sprintf(" with id %q", id)
 	}
 	return []cache.RefOption{cache.WithRecordType(client.UsageRecordTypeCacheMount), cache.WithDescription(name), cache.CachePolicyRetain}
 }

@@ -1,0 +1,358 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/docker/go-units"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/lighter-oci/lighter/internal/cachemount"
+	"github.com/lighter-oci/lighter/internal/engine"
+	"github.com/lighter-oci/lighter/internal/engine/buildkit"
+	"github.com/lighter-oci/lighter/internal/event"
+	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/report"
+	"github.com/lighter-oci/lighter/internal/term"
+)
+
+// cachePlace is where a cache is kept between machines.
+type cachePlace struct {
+	Ref string `arg:"" placeholder:"REF" help:"Where the cache is: a name in a registry, or oci:DIR."`
+}
+
+// open opens the place of cache mounts that REF names.
+func (c cachePlace) open(p *places, write bool) (cachemount.Place, error) {
+	place, err := mountsIn("cache", c.Ref, p.registry, write)
+	if err != nil {
+		return place, usageError{err}
+	}
+	return place, nil
+}
+
+type cacheInspectCmd struct {
+	cachePlace `embed:""`
+	Format     string `enum:"text,json" default:"text" help:"text or json."`
+}
+
+// cacheContents is what `lighter cache inspect --format json` prints.
+type cacheContents struct {
+	Ref    string             `json:"ref"`
+	Kind   string             `json:"kind"` // "mounts" or "layers"
+	Digest string             `json:"digest"`
+	Stored int64              `json:"stored"` // bytes where it is
+	Mounts []cachemount.Mount `json:"mounts,omitempty"`
+	Layers []cachedLayer      `json:"layers,omitempty"`
+}
+
+type cachedLayer struct {
+	Digest    string `json:"digest"`
+	MediaType string `json:"mediaType"`
+	Size      int64  `json:"size"`
+}
+
+// Run shows what a cache holds, of either kind.
+func (c cacheInspectCmd) Run(ctx context.Context, out *term.Output) error {
+	p := newPlaces()
+	defer p.Close()
+	place, err := c.open(p, false)
+	if err != nil {
+		return err
+	}
+	found := cacheContents{Ref: c.Ref, Kind: "mounts"}
+	art, err := cachemount.Open(ctx, place)
+	switch {
+	case errors.Is(err, cachemount.ErrForeign):
+		layers, lerr := layerCache(ctx, place)
+		if lerr != nil {
+			return fmt.Errorf("%w; %w", err, lerr)
+		}
+		found = *layers
+		found.Ref = c.Ref
+	case err != nil:
+		return err
+	default:
+		found.Digest, found.Mounts = art.Descriptor.Digest.String(), art.Mounts
+		for i := range art.Mounts {
+			found.Stored += art.Mounts[i].Stored()
+		}
+	}
+	if c.Format == "json" {
+		return out.Encode(found)
+	}
+	return found.print(out)
+}
+
+// cacheConfig is BuildKit's media type of what a layer cache says of itself.
+const cacheConfig = "application/vnd.buildkit.cacheconfig.v0"
+
+// layerCache reads BuildKit's cache of layers; nil where the place holds none.
+func layerCache(ctx context.Context, p cachemount.Place) (*cacheContents, error) {
+	src, err := p.Source()
+	if err != nil {
+		return nil, err
+	}
+	desc, err := src.Resolve(ctx, p.Name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := image.ReadAll(ctx, src, desc)
+	if err != nil {
+		return nil, err
+	}
+	// As an image it names its config apart, as an index among the others.
+	var m struct {
+		Config    ocispec.Descriptor
+		Layers    []ocispec.Descriptor
+		Manifests []ocispec.Descriptor
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, err
+	}
+	found := &cacheContents{Kind: "layers", Digest: desc.Digest.String()}
+	isCache := m.Config.MediaType == cacheConfig
+	for _, d := range slices.Concat(m.Layers, m.Manifests) {
+		if d.MediaType == cacheConfig {
+			isCache = true
+			continue
+		}
+		found.Layers = append(found.Layers, cachedLayer{d.Digest.String(), d.MediaType, d.Size})
+		found.Stored += d.Size
+	}
+	if !isCache {
+		return nil, errors.New("nor is it a cache of layers: `lighter inspect` shows images")
+	}
+	return found, nil
+}
+
+func (c cacheContents) print(out *term.Output) error {
+	var table report.Table
+	if c.Kind == "layers" {
+		table.Columns = []report.Column{{Name: "layer"}, {Name: "stored", Right: true}, {Name: "type", Shrink: true}}
+		for _, l := range c.Layers {
+			table.Add(report.ShortDigest(l.Digest), report.Bytes(l.Size), strings.TrimPrefix(l.MediaType, "application/vnd.oci.image.layer.v1."))
+		}
+	} else {
+		table.Columns = []report.Column{
+			{Name: "mount", Shrink: true}, {Name: "platform"}, {Name: "files", Right: true}, {Name: "size", Right: true},
+			{Name: "stored", Right: true}, {Name: "sent"},
+		}
+		for i := range c.Mounts {
+			m := &c.Mounts[i]
+			name := m.Name()
+			if m.From != "" {
+				name += " (from)"
+			}
+			table.Add(name, m.Platform, fmt.Sprint(m.Files), report.Bytes(m.Size), report.Bytes(m.Stored()), m.Pushed.Local().Format(time.DateTime))
+		}
+	}
+	if err := out.Table(table); err != nil {
+		return err
+	}
+	n := report.Plural(len(c.Mounts), "cache mount")
+	if c.Kind == "layers" {
+		n = report.Plural(len(c.Layers), "layer")
+	}
+	_, err := fmt.Fprintf(out.Out, "%s, %s in %s\n", n, report.Bytes(c.Stored), c.Ref)
+	return err
+}
+
+type cachePushCmd struct {
+	cachePlace `embed:""`
+	Mount      []string `arg:"" optional:"" placeholder:"MOUNT" help:"Cache mounts by target or id (default: all that the engine has)."`
+	MaxSize    string   `placeholder:"SIZE" help:"Keep no more than this there, as 10GB: what was of use longest ago goes first."`
+	MaxAge     string   `placeholder:"DURATION" help:"Drop what was of no use for so long, as 720h."`
+	Format     string   `enum:"text,json" default:"text" help:"text or json."`
+}
+
+// options are the bounds of what is kept.
+func bounds(maxSize, maxAge string) (o cachemount.PushOptions, err error) {
+	if maxSize != "" {
+		if o.MaxSize, err = units.FromHumanSize(maxSize); err != nil || o.MaxSize <= 0 {
+			return o, usageError{fmt.Errorf("--max-size %q: want a size such as 10GB", maxSize)}
+		}
+	}
+	if maxAge != "" {
+		if o.MaxAge, err = time.ParseDuration(maxAge); err != nil || o.MaxAge <= 0 {
+			return o, usageError{fmt.Errorf("--max-age %q: want a duration such as 720h", maxAge)}
+		}
+	}
+	o.Export.MaxAge = o.MaxAge
+	return o, nil
+}
+
+// Run sends what the engine's cache mounts hold.
+func (c cachePushCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) error {
+	o, err := bounds(c.MaxSize, c.MaxAge)
+	if err != nil {
+		return err
+	}
+	p := newPlaces()
+	defer p.Close()
+	place, err := c.open(p, true)
+	if err != nil {
+		return err
+	}
+	e, err := flags.open(ctx, buildkit.Options{})
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	list, err := e.CacheMounts(ctx)
+	if err != nil {
+		return err
+	}
+	if list, err = pick(list, c.Mount, "the engine"); err != nil {
+		return err
+	}
+	var seen follower
+	t := &cachemount.Travel{To: func() (cachemount.Place, error) { return place, nil }, ToName: c.Ref, Push: o, Report: seen.mount}
+	if err := e.PushMounts(ctx, list, t); err != nil {
+		return err
+	}
+	return travelled(out, seen.fold.Report().Mounts, c.Format)
+}
+
+// pick are the mounts of the names that were given, or all.
+func pick(all []engine.CacheMount, names []string, of string) ([]engine.CacheMount, error) {
+	if len(all) == 0 {
+		return nil, fmt.Errorf("%s has no cache mounts", of)
+	}
+	var list []engine.CacheMount
+	for _, name := range names {
+		n := len(list)
+		for _, m := range all {
+			if m.ID == name || strings.TrimPrefix(m.ID, "/") == name {
+				list = append(list, m)
+			}
+		}
+		if len(list) == n {
+			return nil, fmt.Errorf("%s has no cache mount %s; it has %s", of, name, mountNames(all))
+		}
+	}
+	if len(names) == 0 {
+		return all, nil
+	}
+	return list, nil
+}
+
+func mountNames(all []engine.CacheMount) string {
+	var names []string
+	for _, m := range all {
+		names = append(names, strings.TrimPrefix(m.ID, "/"))
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ", ")
+}
+
+// travelled says what became of mounts. One that failed is an error.
+func travelled(out *term.Output, list []event.Mount, format string) error {
+	failed := 0
+	for _, m := range list {
+		if m.Action == event.MountFailed {
+			failed++
+		}
+	}
+	if format == "json" {
+		if err := out.Encode(list); err != nil {
+			return err
+		}
+	} else {
+		table := report.Table{Columns: []report.Column{
+			{Name: "mount", Shrink: true}, {Name: "platform"}, {Name: ""}, {Name: "files", Right: true}, {Name: "size", Right: true}, {Name: "moved", Right: true},
+		}}
+		for _, m := range list {
+			table.Add(m.Name, m.Platform, string(m.Action), fmt.Sprint(m.Files), report.Bytes(m.Size), report.Bytes(m.Moved))
+		}
+		if err := out.Table(table); err != nil {
+			return err
+		}
+	}
+	if failed == 0 {
+		return nil
+	}
+	i := slices.IndexFunc(list, func(m event.Mount) bool { return m.Action == event.MountFailed })
+	if failed == 1 {
+		return errors.New(list[i].Error)
+	}
+	return fmt.Errorf("%d cache mounts failed, the first: %s", failed, list[i].Error)
+}
+
+type cachePullCmd struct {
+	cachePlace `embed:""`
+	Mount      []string `arg:"" optional:"" placeholder:"MOUNT" help:"Cache mounts by target or id (default: all that are there)."`
+	Replace    bool     `help:"Give up what the engine's mounts hold where they have changes of their own."`
+	Format     string   `enum:"text,json" default:"text" help:"text or json."`
+}
+
+// Run fills the engine's cache mounts.
+func (c cachePullCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) error {
+	p := newPlaces()
+	defer p.Close()
+	place, err := c.open(p, false)
+	if err != nil {
+		return err
+	}
+	art, err := cachemount.Open(ctx, place)
+	if err != nil {
+		return err
+	}
+	var list []engine.CacheMount
+	for _, m := range art.Mounts {
+		list = append(list, engine.CacheMount{ID: m.ID, Platform: m.Platform, Base: m.From})
+	}
+	if list, err = pick(list, c.Mount, c.Ref); err != nil {
+		return err
+	}
+	e, err := flags.open(ctx, buildkit.Options{})
+	if err != nil {
+		return err
+	}
+	defer e.Close()
+	here, err := e.CacheMounts(ctx)
+	if err != nil {
+		return err
+	}
+	var seen follower
+	t := &cachemount.Travel{From: &place, FromName: c.Ref, Import: cachemount.ImportOptions{Replace: c.Replace}, Report: seen.mount}
+	for _, m := range list {
+		if m.Base != "" && !slices.Contains(here, m) {
+			fmt.Fprintf(out.Err, "note: cache mount %s starts from something that this engine has not made yet; a build restores it\n", report.Clean(strings.TrimPrefix(m.ID, "/")))
+			continue
+		}
+		told := len(seen.fold.Report().Mounts)
+		if err := e.PullMount(ctx, m, t); err != nil && (ctx.Err() != nil || len(seen.fold.Report().Mounts) == told) {
+			return err // of the engine; what became of the mount is in the report
+		}
+	}
+	return travelled(out, seen.fold.Report().Mounts, c.Format)
+}
+
+// prune drops cache mounts where they are kept.
+func (c cachePruneCmd) prune(ctx context.Context, out *term.Output, o cachemount.PushOptions) error {
+	if o.MaxSize == 0 && o.MaxAge == 0 {
+		return usageError{fmt.Errorf("say what may stay of %s: --max-used-space 10GB or --keep-for 720h", c.Ref)}
+	}
+	p := newPlaces()
+	defer p.Close()
+	place, err := mountsIn("cache prune", c.Ref, p.registry, true)
+	if err != nil {
+		return usageError{err}
+	}
+	gone, err := cachemount.Prune(ctx, place, o)
+	if err != nil {
+		return err
+	}
+	for _, k := range gone {
+		fmt.Fprintln(out.Err, "dropped", k)
+	}
+	if len(gone) == 0 {
+		fmt.Fprintln(out.Err, "nothing to drop")
+	}
+	return nil
+}
