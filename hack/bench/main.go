@@ -27,7 +27,7 @@ func main() {
 	flag.StringVar(&opt.lighter, "lighter", "bin/lighter", "the binary to measure")
 	flag.StringVar(&opt.dir, "dir", "", "scratch directory with 15 GB of room (default: a temporary one)")
 	flag.IntVar(&opt.rounds, "rounds", 5, "rounds, each with every exporter once")
-	flag.StringVar(&opt.what, "what", "export,convert", "what to measure, with commas between: export, convert, mounts")
+	flag.StringVar(&opt.what, "what", "export,convert", "what to measure, with commas between: export, convert, mounts, caches")
 	flag.IntVar(&opt.files, "files", 20000, "files of the cache mount, with -what mounts")
 	flag.StringVar(&opt.json, "json", "", "write the figures to this file too")
 	touch := flag.Bool("touch", false, "only touch memory, as is done before each measurement")
@@ -85,7 +85,7 @@ func run(ctx context.Context, opt options) error {
 		defer os.RemoveAll(dir)
 		opt.dir = dir
 	}
-	if opt.what != "mounts" {
+	if strings.Contains(opt.what, "export") || strings.Contains(opt.what, "convert") {
 		info, err := os.Stat(opt.rootfs)
 		if err != nil {
 			return fmt.Errorf("%w: make it with hack/rootfs.sh", err)
@@ -94,9 +94,9 @@ func run(ctx context.Context, opt options) error {
 	}
 	var missed error
 	for what := range strings.SplitSeq(opt.what, ",") {
-		measure, ok := map[string]func(context.Context, options) error{"export": exports, "convert": conversions, "mounts": cacheMounts}[what]
+		measure, ok := map[string]func(context.Context, options) error{"export": exports, "convert": conversions, "mounts": cacheMounts, "caches": caches}[what]
 		if !ok {
-			return fmt.Errorf("-what %s: want export, convert or mounts", what)
+			return fmt.Errorf("-what %s: want export, convert, mounts or caches", what)
 		}
 		fmt.Printf("\n%s\n", what)
 		missed = errors.Join(missed, measure(ctx, opt))

@@ -28,11 +28,17 @@ type graph struct {
 	nodes map[place]*node
 	order []*node // as they started
 	built map[int]bool
+	froms map[string]bool // stages whose base image is a step
 	paths map[string]bool // of the context, once somebody asked
 }
 
 func newGraph(in Input) *graph {
-	g := &graph{Input: in, nodes: map[place]*node{}, built: map[int]bool{}}
+	g := &graph{Input: in, nodes: map[place]*node{}, built: map[int]bool{}, froms: map[string]bool{}}
+	for _, s := range in.Report.Steps {
+		if s.Kind == event.StepSource && s.Index == 1 && s.Total > 0 {
+			g.froms[s.Stage] = true
+		}
+	}
 	for _, s := range in.Report.Steps {
 		if p, ok := g.place(s); ok && s.Kind == event.StepInstruction && g.nodes[p] == nil {
 			n := &node{p, s}
@@ -45,7 +51,8 @@ func newGraph(in Input) *graph {
 }
 
 // place finds the instruction of a step. BuildKit counts an external base
-// image as the first step of its stage, and a base's ONBUILD ones after it.
+// image as the first step of its stage, and a base's ONBUILD ones after it. One
+// that a named context gives is in the total, and has no number.
 func (g *graph) place(s report.Step) (place, bool) {
 	stage := slices.IndexFunc(g.Outline.Stages, func(st engine.Stage) bool { return strings.EqualFold(st.Name, s.Stage) })
 	if s.Stage == "" && len(g.Outline.Stages) == 1 {
@@ -61,7 +68,11 @@ func (g *graph) place(s report.Step) (place, bool) {
 		}
 	}
 	p := place{platform: s.Platform, stage: stage, at: -1}
-	i := s.Index - 1 - (s.Total - len(steps))
+	lead := s.Total - len(steps)
+	if lead > 0 && !g.froms[s.Stage] {
+		lead--
+	}
+	i := s.Index - 1 - lead
 	if i >= len(steps) {
 		return p, false
 	}
@@ -189,7 +200,7 @@ func (g *graph) roots(n *node, seen map[*node][]*node) []*node {
 }
 
 // chain is everything that a place in a stage rests on, from the first FROM
-// down to itself.
+// down to itself; -1 is the stage's own FROM, and -2 what is below that.
 func (g *graph) chain(stage, at int) []engine.Instruction { return chain(g.Outline, stage, at) }
 
 func chain(o *engine.Outline, stage, at int) []engine.Instruction {
@@ -197,6 +208,9 @@ func chain(o *engine.Outline, stage, at int) []engine.Instruction {
 	var list []engine.Instruction
 	if st.Parent >= 0 && st.Parent < stage {
 		list = chain(o, st.Parent, len(o.Stages[st.Parent].Instructions)-1)
+	}
+	if at < -1 {
+		return list
 	}
 	list = append(list, st.Instruction)
 	return append(list, st.Instructions[:at+1]...)

@@ -243,6 +243,25 @@ func TestMisses(t *testing.T) {
 	}
 }
 
+// A base that a named context gives is counted and has no number.
+func TestNamedBase(t *testing.T) {
+	in := input(t, "good-go")
+	in.Before = remembered(t, in)
+	file(&in, "main.go", content(2))
+	in.Report.Steps = slices.DeleteFunc(in.Report.Steps, func(s report.Step) bool { return s.Kind == event.StepSource })
+	for i := range in.Report.Steps {
+		if s := &in.Report.Steps[i]; s.Stage == "build" {
+			if s.Index--; s.Index >= 4 {
+				s.State, s.Took = report.Run, report.Seconds(time.Second)
+			}
+		}
+	}
+	want := "Dockerfile:5: COPY . . ran again: main.go modified; 1 step after it ran again, too (2.00 s in all)\n"
+	if got := told(Findings(in)); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
 // A copy from a stage that cross-compiles follows from that stage's miss for
 // its own platform, and a miss on two platforms is one finding.
 func TestPlatforms(t *testing.T) {
