@@ -202,7 +202,7 @@ func TestModuleIsInstallable(t *testing.T) {
 // private matches what belongs to one machine: where packages are mirrored,
 // and where somebody keeps a working tree.
 var private = regexp.MustCompile(`(?i)` +
-	`goproxy=[^$\s"']*[a-z]+://|npm_config_registry=|index-url *=|` +
+	`goproxy=[^$\s"']*https?://|npm_config_registry=|index-url *=|` +
 	`https?://[a-z0-9.-]*(artifactory|nexus|verdaccio|devpi|athens|goproxy|mirror)[a-z0-9-]*\.|` +
 	`(^|[\s"'=:(` + "`" + `])/(wo` + `rk/(main|shared|\.library)|tmp/w/|root/go/|home/[a-z]+/(src|go)/)`)
 

@@ -1,0 +1,157 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/image/imagetest"
+	"github.com/lighter-oci/lighter/internal/registry"
+	"github.com/lighter-oci/lighter/internal/registry/registrytest"
+)
+
+func repository(t *testing.T, reg *registrytest.Server, name string) *registry.Repository {
+	t.Helper()
+	ref, err := image.ParseReference(reg.Ref(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := registry.New(registry.Options{Credentials: registry.Credentials{Getenv: func(string) string { return "" }}})
+	t.Cleanup(func() { client.Close() })
+	repo, err := client.Repository(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return repo
+}
+
+// content pushes an image without a name.
+func content(t *testing.T, repo *registry.Repository, f *imagetest.Fixture) Image {
+	t.Helper()
+	if err := imagetest.Push(t.Context(), repo, f, "content-"+f.Root.Digest.Encoded()[:8]); err != nil {
+		t.Fatal(err)
+	}
+	return Image{Repo: repo, Name: "r/app", Root: f.Root.Digest}
+}
+
+// Tags are set together or not at all, fixed ones never move, and what is there
+// stays.
+func TestTags(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{})
+	repo := repository(t, reg, "app")
+	f := imagetest.Sample(t)
+	g := f.Clone()
+	g.Root = g.AddIndex(t, g.AddImage(t, ocispec.Platform{OS: "linux", Architecture: "riscv64"}, g.AddLayer(t, imagetest.Tar(t, 9, 1000), codec.Compression{})))
+	one, other := content(t, repo, f), content(t, repo, g)
+	release := func(img Image, version string) Image {
+		img.Tags = []string{"latest", version}
+		img.Fixed = FixedTags(img.Tags, version)
+		return img
+	}
+	actions := func(list []Tagged) string {
+		var s []string
+		for _, t := range list {
+			s = append(s, fmt.Sprintf("%s %s", t.Name, t.Action))
+		}
+		return strings.Join(s, ", ")
+	}
+	for _, tt := range []struct {
+		img  Image
+		want string
+	}{
+		{release(one, "1.0.0"), "r/app:1.0.0 set, r/app:latest set"},
+		{release(one, "1.0.0"), "r/app:1.0.0 there, r/app:latest there"},
+		{release(other, "1.1.0"), "r/app:1.1.0 set, r/app:latest moved"},
+	} {
+		got, err := Tag(t.Context(), []Image{tt.img})
+		if err != nil || actions(got) != tt.want {
+			t.Errorf("%s, %v; want %s", actions(got), err, tt.want)
+		}
+	}
+	// Of two images one has a version that is taken: neither is tagged.
+	second := release(other, "2.0.0")
+	second.Tags = append(second.Tags, "slim")
+	got, err := Tag(t.Context(), []Image{second, release(other, "1.0.0")})
+	var taken *TakenError
+	if !errors.As(err, &taken) || len(got) > 0 || !strings.Contains(err.Error(), "r/app:1.0.0 is taken") {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := repo.Resolve(t.Context(), "2.0.0"); !errors.Is(err, image.ErrNotFound) {
+		t.Errorf("half a release is there: %v", err)
+	}
+	// Content that is not there gets no name.
+	gone := release(one, "3.0.0")
+	gone.Root = "sha256:" + gone.Root[7:15] + gone.Root[7:63]
+	if _, err := Tag(t.Context(), []Image{gone}); err == nil {
+		t.Error("a name for nothing")
+	}
+}
+
+// Checks run at the same time, all to their end; what they print is told of those
+// that fail.
+func TestChecks(t *testing.T) {
+	dir := t.TempDir()
+	sh := func(name, script string) Check { return Check{name, []string{"sh", "-c", script}, dir} }
+	var mu sync.Mutex
+	var told []string
+	err := Run(t.Context(), []Check{
+		sh("good", "echo quiet; echo x > made"), sh("bad", "echo broken >&2; exit 3"), {Name: "none", Command: []string{"/nowhere/at/all"}},
+		sh("long", "yes line | head -n 100000; echo the end; false"),
+	}, func(c Checked) {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, c.Name)
+	})
+	var failed *CheckError
+	if !errors.As(err, &failed) || len(failed.Failed) != 3 || len(told) != 4 {
+		t.Fatalf("%v; told %v", err, told)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "made")); err != nil {
+		t.Error(err)
+	}
+	for _, c := range failed.Failed {
+		switch out := string(c.Output); {
+		case c.Name == "bad" && out != "broken\n",
+			c.Name == "long" && (len(out) > maxOutput || !strings.HasSuffix(out, "the end\n")),
+			c.Name == "none" && !strings.Contains(c.Err.Error(), "it cannot run"):
+			t.Errorf("%s: %v, %d bytes: %.40q", c.Name, c.Err, len(out), out)
+		}
+	}
+}
+
+// Who stops does not wait for what checks have started.
+func TestChecksStop(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	started := filepath.Join(t.TempDir(), "started")
+	go func() {
+		for {
+			if _, err := os.Stat(started); err == nil {
+				cancel()
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	err := Run(ctx, []Check{{"sleeps", []string{"sh", "-c", "touch " + started + "; sleep 600 | sleep 600"}, ""}}, func(Checked) {})
+	if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestFixedTags(t *testing.T) {
+	got := FixedTags([]string{"latest", "1", "1.2", "1.2.3", "slim-1.2.3", "slim"}, "1.2.3")
+	if !slices.Equal(got, []string{"1.2.3", "slim-1.2.3"}) {
+		t.Error(got)
+	}
+}
