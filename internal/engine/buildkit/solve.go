@@ -90,6 +90,9 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 	if err == nil {
 		err = finish.commit()
 	}
+	if err == nil && saveErr != nil {
+		err = ctx.Err() // who interrupts the sending interrupts the command
+	}
 	if err != nil {
 		if ctx.Err() == nil && c.gone(err) {
 			return nil, c.wentAway(err)
