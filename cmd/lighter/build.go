@@ -137,10 +137,10 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	if travel != nil && travel.From != nil {
 		req.Mounts = travel
 	}
-	resp, err := eng.Build(ctx, req, seen.add)
-	if travel != nil && travel.To != nil && !b.Check && ctx.Err() == nil && (err == nil || to.always) {
-		seen.saveMounts(ctx, eng, travel)
+	if travel != nil && travel.To != nil {
+		req.SaveTo, req.SaveFailed = travel, to.always
 	}
+	resp, err := eng.Build(ctx, req, seen.add)
 	if err != nil {
 		return b.failed(ctx, out, &seen.fold, err)
 	}
@@ -226,6 +226,9 @@ func (b *buildCmd) request() (engine.Request, error) {
 		}
 	}
 	if err := b.checkVariants(req); err != nil {
+		return req, err
+	}
+	if err := b.checkCaches(req); err != nil {
 		return req, err
 	}
 	return req, b.checkPlaces(req)

@@ -12,6 +12,7 @@ import (
 	"github.com/tonistiigi/go-csvvalue"
 
 	"github.com/lighter-oci/lighter/internal/engine"
+	"github.com/lighter-oci/lighter/internal/image"
 )
 
 // fillMaps reads the flags that are KEY=VALUE.
@@ -261,4 +262,41 @@ func cacheRequires(flag string, e engine.Entry) error {
 		return fmt.Errorf("%s type=%s needs %s=…", flag, e.Type, need)
 	}
 	return nil
+}
+
+// checkCaches refuses a cache that would take the name of an image that this build
+// pushes, or of another cache: whoever comes last would win.
+func (b *buildCmd) checkCaches(req engine.Request) error {
+	taken := map[string]string{}
+	for _, o := range req.Outputs {
+		if !isTrue(o.Attrs, "push") {
+			continue
+		}
+		for n := range strings.SplitSeq(o.Attrs["name"], ",") {
+			if ref, err := image.ParseReference(n); err == nil {
+				taken[ref.String()] = "the image"
+			}
+		}
+	}
+	take := func(name, by string) error {
+		ref, err := image.ParseReference(name)
+		if err != nil {
+			return nil // a directory, or what others will refuse
+		}
+		if other, ok := taken[ref.String()]; ok {
+			return fmt.Errorf("%s and %s would both be written to %s; give the cache a tag of its own, as %s:buildcache", other, by, name, ref.Name())
+		}
+		taken[ref.String()] = by
+		return nil
+	}
+	for _, e := range req.CacheTo {
+		if err := take(e.Attrs["ref"], "the cache"); err != nil {
+			return err
+		}
+	}
+	to, err := parseMountsTo(b.CacheMountsTo)
+	if err != nil {
+		return nil // none, or told where it is used
+	}
+	return take(to.ref, "its mounts")
 }

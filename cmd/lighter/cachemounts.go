@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -140,28 +137,12 @@ func (b *buildCmd) travel(client *registry.Client, report func(event.Mount)) (*c
 type follower struct {
 	mu   sync.Mutex
 	fold report.Build
-	ran  map[string]bool // steps that ended, and were not cached
 }
 
 func (f *follower) add(e event.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fold.Add(e)
-	if s := e.Step; s != nil && s.Started != nil && !s.Cached {
-		if f.ran == nil {
-			f.ran = map[string]bool{}
-		}
-		f.ran[s.ID] = true
-	}
 }
 
 func (f *follower) mount(m event.Mount) { f.add(event.Event{Time: time.Now(), Mount: &m}) }
-
-// saveMounts sends the mounts that the build's steps have used. It fails no
-// build: what went wrong is in the report.
-func (f *follower) saveMounts(ctx context.Context, eng *openEngine, t *cachemount.Travel) {
-	err := eng.SaveMounts(ctx, slices.Sorted(maps.Keys(f.ran)), t)
-	if err != nil && ctx.Err() == nil {
-		f.mount(event.Mount{Action: event.MountFailed, Where: t.ToName, Error: err.Error()})
-	}
-}

@@ -53,6 +53,7 @@ func TestInterrupt(t *testing.T) {
 		{"export", (*site).inExport},
 		{"push", (*site).inPush},
 		{"manifest", (*site).inManifest},
+		{"mounts", (*site).inMounts},
 		{"proof", (*site).inProof},
 	}
 	pid := s.enginePID()

@@ -100,6 +100,15 @@ func (s *site) inManifest(proxy *registrytest.Faulty, name string) *command {
 	return st.wait(s.build(proxy, name, s.simple(name)))
 }
 
+// inMounts waits for the registry to take what a cache mount holds, after a build
+// without outputs.
+func (s *site) inMounts(proxy *registrytest.Faulty, name string) *command {
+	s.t.Helper()
+	st := stall(s.t, proxy, http.MethodPut, "/v2/kept/blobs/uploads/")
+	dir := s.shell("mounts", "RUN --mount=type=cache,target=/c echo "+name+" >/c/f")
+	return st.wait(s.start("build", dir, "--cache-mounts-to", proxy.Ref("kept:m")))
+}
+
 // inProof waits for the registry to give the manifest back.
 func (s *site) inProof(proxy *registrytest.Faulty, name string) *command {
 	s.t.Helper()

@@ -230,6 +230,10 @@ func mountsBeside(ref string) string {
 	case strings.HasPrefix(ref, "oci:"):
 		return ref + "/" + mountsTag
 	}
+	// Without a tag of its own it would be another repository.
+	if named, err := image.ParseReference(ref); err == nil && !strings.HasSuffix(ref, ":"+named.Tag) {
+		ref += ":" + named.Tag
+	}
 	return ref + "-" + mountsTag
 }
 
@@ -282,6 +286,9 @@ func (b *buildCmd) typedCache() error {
 		}
 		if l.Transport != image.InRegistry && l.Transport != image.InLayout || l.Transport == image.InLayout && l.Ref != "" {
 			return fmt.Errorf("--cache %s: want a name in a registry, oci:DIR, gha or auto", ref)
+		}
+		if named, err := image.ParseReference(ref); err == nil && named.Digest != "" {
+			return fmt.Errorf("--cache %s: a cache is written anew: name a tag, not a digest", ref)
 		}
 	}
 	b.useCache(ref, mountsBeside(ref), b.pushes() || strings.HasPrefix(ref, "oci:"))

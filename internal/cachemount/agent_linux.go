@@ -65,7 +65,7 @@ func (a *Agent) Serve(ctx context.Context, stream io.ReadWriteCloser) error {
 type operation struct {
 	agent   *Agent
 	c       *conn
-	pending map[string]*record // what was exported, and not confirmed yet
+	pending map[string]*record // by root: what was exported, and not confirmed yet
 	data    *dataReader        // that the session may still be sending
 }
 

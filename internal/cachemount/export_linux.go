@@ -14,6 +14,7 @@ type exporter struct {
 	o    *operation
 	opt  ExportOptions
 	root Root
+	name string    // of the root, as the session has it
 	rec  *record   // what the directory was like; nil where nobody knows
 	base *contents // earlier packs
 	tree tree      // that goes with them
@@ -47,7 +48,7 @@ func (o *operation) exportRoot(ctx context.Context, req *exportRequest) (*export
 	if _, err := dir.recover(); err != nil {
 		return nil, err
 	}
-	e := &exporter{o: o, opt: req.Option, root: root, rec: root.load()}
+	e := &exporter{o: o, opt: req.Option, root: root, name: req.Root, rec: root.load()}
 	if err := e.readBase(req.Packs, blob); err != nil {
 		return nil, err
 	}
@@ -226,7 +227,7 @@ func (e *exporter) finish(keep []int) (*exportResult, error) {
 	for _, i := range from {
 		rec.stats = append(rec.stats, e.at.stats[i])
 	}
-	e.o.pending[e.root.Dir] = rec
+	e.o.pending[e.name] = rec
 	e.out.Files, e.out.Size, e.out.New = t.files(), t.size(now.chunks), e.pack.added
 	e.out.Skipped, e.out.Unkept = e.at.why, e.at.unkept
 	return &exportResult{Exported: e.out, Keep: keep, Tree: rec.digest}, nil
@@ -261,11 +262,11 @@ func (o *operation) confirm(req *confirmRequest) error {
 	if err != nil {
 		return err
 	}
-	rec := o.pending[root.Dir]
+	rec := o.pending[req.Root]
 	if rec == nil || len(rec.contents.packs) != len(req.Packs) {
 		return fmt.Errorf("%w: %.100q was not exported as this", ErrVersion, req.Root)
 	}
-	delete(o.pending, root.Dir)
+	delete(o.pending, req.Root)
 	for i := range req.Packs {
 		if req.Packs[i].Index.Digest != rec.contents.packs[i].Index.Digest {
 			return fmt.Errorf("%w: %.100q was exported with another pack", ErrVersion, req.Root)

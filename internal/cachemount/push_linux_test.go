@@ -2,7 +2,9 @@ package cachemount
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -141,6 +143,45 @@ func TestOthersAreNotFetched(t *testing.T) {
 	b.mustPull(t, p, ImportOptions{}, Imported)
 	if got, err := os.ReadFile(b.path("f")); err != nil || string(got) != amd.Platform {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// Steps of two platforms that name one mount share the engine's directory, and
+// have a mount each in the artifact. Nothing is sent twice once it is there.
+func TestOneDirectoryTwoPlatforms(t *testing.T) {
+	p := newPlace(t)
+	a := newMachine(t)
+	a.write(t, "f", noise(1, 300<<10))
+	arm := testKey
+	arm.Platform = "linux/arm64"
+	agent := &Agent{Roots: map[string]Root{"amd": a.Root, "arm": a.Root}, Pool: a.pool}
+	push := func() *Pushed {
+		t.Helper()
+		here, there := net.Pipe()
+		ended := make(chan error, 1)
+		go func() { ended <- agent.Serve(t.Context(), there) }()
+		s, err := NewSession(t.Context(), here)
+		must(t, err)
+		out, err := Push(t.Context(), p, s, []PushMount{{Key: testKey, Root: "amd"}, {Key: arm, Root: "arm"}}, PushOptions{})
+		must(t, errors.Join(err, s.Close(), <-ended))
+		return out
+	}
+	push()
+	a.write(t, "g", noise(2, 10<<10))
+	for i, m := range push().Mounts {
+		if m.Err != nil || m.New != 10<<10 || m.Files != 2 {
+			t.Errorf("mount %d of a second push: %+v", i, m)
+		}
+	}
+	for _, k := range []Key{testKey, arm} {
+		b := newMachine(t)
+		art, err := Open(t.Context(), p)
+		must(t, err)
+		s, hangUp := b.session(t)
+		_, err = Pull(t.Context(), p, art, k, s, "m", ImportOptions{})
+		must(t, err)
+		hangUp()
+		same(t, describe(t, a.Dir), describe(t, b.Dir))
 	}
 }
 

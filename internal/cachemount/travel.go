@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,7 +51,7 @@ func (t *Travel) open(ctx context.Context) *Artifact {
 	case errors.Is(err, ErrNone):
 		t.Report(event.Mount{Action: event.MountAbsent, Where: t.FromName})
 	case err != nil:
-		t.Report(event.Mount{Action: event.MountFailed, Where: t.FromName, Error: err.Error()})
+		t.Report(event.Mount{Action: event.MountFailed, Where: t.FromName, Error: at(t.FromName, err).Error()})
 	}
 	return a
 }
@@ -110,6 +111,9 @@ func (t *Travel) Save(ctx context.Context, mounts []engine.CacheMount, conn io.R
 		list[i] = PushMount{Key: keyOf(m), Root: rootName(m)}
 	}
 	out, err := Push(ctx, to, s, list, t.Push)
+	if err != nil {
+		err = at(t.ToName, err)
+	}
 	if out == nil {
 		return err
 	}
@@ -129,6 +133,18 @@ func (t *Travel) Save(ctx context.Context, mounts []engine.CacheMount, conn io.R
 		t.Report(told)
 	}
 	return err
+}
+
+// at names the place in an error, where it does not do so itself.
+func at(where string, err error) error {
+	repository := where
+	if i := strings.LastIndexByte(where, ':'); i > strings.LastIndexByte(where, '/') {
+		repository = where[:i]
+	}
+	if strings.HasPrefix(err.Error(), repository) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", where, err)
 }
 
 // rootName is what the two halves call a mount's directory.

@@ -61,6 +61,9 @@ type Request struct {
 	CacheFrom []Entry
 	CacheTo   []Entry
 	Mounts    Mounts // where cache mounts come from; nil leaves new ones empty
+	SaveTo    Mounts // where those that steps have used go after the build; nil for nowhere
+	// SaveFailed sends them after a build that failed, too.
+	SaveFailed bool
 
 	Outputs     []Output
 	Compression codec.Compression // for every layer the build makes, cache export included

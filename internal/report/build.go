@@ -248,6 +248,10 @@ func (b *Build) movedBytes() Moved {
 		}
 		m.Total += n
 	}
+	for _, mount := range b.mounts {
+		m.Mounts += mount.Moved
+	}
+	m.Total += m.Mounts
 	return m
 }
 

@@ -154,6 +154,16 @@ func (b *Build) steps() []*step {
 	return list
 }
 
+// CacheExport tells a step that writes a cache of layers, and where: "registry".
+func (s Step) CacheExport() (where string, ok bool) {
+	for _, prefix := range []string{"exporting cache to ", "exporting to GitHub Actions Cache"} {
+		if where, ok = strings.CutPrefix(s.Name, prefix); ok {
+			return cmp.Or(where, "GitHub Actions Cache"), true
+		}
+	}
+	return "", false
+}
+
 // touches says whether v is an input of a part, or a part one of v's.
 func (s *step) touches(v *vertex) bool {
 	return slices.ContainsFunc(s.parts, func(p *vertex) bool {

@@ -95,6 +95,7 @@ func (s *screen) facts(r report.Report) {
 		{"moved", "·", movedParts(r.Summary.Moved)},
 		{"image", "·", imageParts(r)},
 		{"mounts", "·", mountParts(r.Mounts)},
+		{"cache", "·", cacheParts(r)},
 		{"together", "·", togetherParts(r.Overlaps)},
 		{"not run", "·", unusedParts(r)},
 		{"critical", "→", pathParts(r, max(28, s.width/4))},
@@ -119,7 +120,7 @@ func movedParts(m report.Moved) []string {
 	for _, p := range []struct {
 		name  string
 		bytes int64
-	}{{"context", m.Context}, {"pulled", m.Pulled}, {"pushed", m.Pushed}, {"written", m.Written}} {
+	}{{"context", m.Context}, {"pulled", m.Pulled}, {"pushed", m.Pushed}, {"written", m.Written}, {"cache mounts", m.Mounts}} {
 		if p.bytes*moreThan > m.Total {
 			parts = append(parts, p.name+" "+report.Bytes(p.bytes))
 		}
@@ -176,6 +177,17 @@ func mountParts(list []event.Mount) []string {
 			part += fmt.Sprintf(", %s of %s %s", report.Bytes(moved), report.Bytes(size), kind.way)
 		}
 		parts = append(parts, part)
+	}
+	return parts
+}
+
+// cacheParts say what it cost to write caches.
+func cacheParts(r report.Report) []string {
+	var parts []string
+	for _, st := range r.Steps {
+		if where, ok := st.CacheExport(); ok && st.State == report.Run {
+			parts = append(parts, "written to "+where+" in "+st.Took.String())
+		}
 	}
 	return parts
 }
@@ -309,9 +321,6 @@ func (s *screen) mounts(list []event.Mount) {
 		switch {
 		case m.Action == event.MountFailed:
 			what := report.Clean(m.Error)
-			if m.Name == "" && !strings.HasPrefix(m.Error, m.Where) {
-				what = report.Clean(m.Where) + ": " + what
-			}
 			if !strings.HasPrefix(what, "cache mount") {
 				what = "cache mounts: " + what
 			}

@@ -3,6 +3,7 @@ package buildkit
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ type events struct {
 	warnings []event.Warning
 	logs     map[string][]byte // tail of each step's output, for the error
 	failed   string            // the step that failed, "" where none did
+	optional bool              // the build goes on without the caches that it cannot write
 }
 
 // logTail is how much output of a failed step its error can quote, bytes.
@@ -50,6 +52,7 @@ func (e *events) follow(ctx context.Context, in <-chan *client.SolveStatus, disp
 	for s := range in {
 		e.hide.status(s)
 		e.withoutCache(s)
+		e.unwritten(s)
 		e.take(s)
 		show <- s
 	}
@@ -137,12 +140,34 @@ func (e *events) withoutCache(s *client.SolveStatus) {
 		}
 		w := event.Warning{Note: true, Short: "no cache in " + name + " yet"}
 		if reason := lastLine(v.Error); !strings.HasSuffix(reason, ": not found") {
-			// BuildKit's words come from the inside out: the last say what happened.
-			w = event.Warning{Short: "no cache from " + name + ": " + reason[strings.LastIndex(reason, "\": ")+1:]}
-			w.Short = strings.ReplaceAll(w.Short, ": : ", ": ")
+			why := &BuildError{}
+			if !why.request("no cache from "+name, theRegistry, reason) {
+				// BuildKit's words come from the inside out: the last say what happened.
+				why.What = "no cache from " + name + ": " + strings.TrimSpace(reason[strings.LastIndex(reason, "\": ")+1:])
+			}
+			w = event.Warning{Short: why.line()}
 		}
 		e.send(event.Event{Warning: &w})
 		v.Error = ""
+	}
+}
+
+// cacheExport is in the name of each step that writes a cache.
+var cacheExport = regexp.MustCompile(`^exporting (?:cache )?to (registry|client directory|Amazon S3|Azure Blob Storage|GitHub Actions Cache)$`)
+
+// unwritten takes the failure of a cache that the build may go on without for a
+// warning: BuildKit says it in the live view only.
+func (e *events) unwritten(s *client.SolveStatus) {
+	for _, v := range s.Vertexes {
+		if !e.optional || v.Error == "" || strings.HasSuffix(v.Error, context.Canceled.Error()) || !cacheExport.MatchString(v.Name) {
+			continue
+		}
+		why := &BuildError{What: lastLine(v.Error)}
+		if !why.registry() {
+			why.What = writeCache + ": " + why.What
+		}
+		why.What = "the cache was not written" + strings.TrimPrefix(why.What, writeCache)
+		e.send(event.Event{Warning: &event.Warning{Short: why.line()}})
 	}
 }
 

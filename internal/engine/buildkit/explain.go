@@ -35,6 +35,14 @@ func (e *BuildError) Unwrap() error { return e.err }
 // Hint is the next step.
 func (e *BuildError) Hint() string { return e.Next }
 
+// line is a warning about what the build goes on without.
+func (e *BuildError) line() string {
+	if e.Next == "" {
+		return e.What
+	}
+	return e.What + " → " + e.Next
+}
+
 // explain makes one line of what BuildKit answers, which is a chain of
 // everything that passed it on.
 func explain(ctx context.Context, err error, req engine.Request, view *events) error {

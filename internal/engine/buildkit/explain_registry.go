@@ -29,18 +29,23 @@ var ownImages = []struct{ name, what, next string }{
 	{"docker.io/docker/buildkit-syft-scanner", "SBOM generator", "name one that can be reached: --sbom=generator=REF"},
 }
 
+const (
+	writeCache  = "write the cache" // the subject of a cache export
+	theRegistry = "the registry"    // a host that is not known
+)
+
 // registry explains a registry that cannot be asked, or says no. It reports
 // whether it did.
 func (e *BuildError) registry() bool {
 	if m := cacheSubject.FindStringSubmatch(e.What); m != nil {
-		return e.request("write the cache", "the registry", m[1])
+		return e.request(writeCache, theRegistry, m[1])
 	}
 	m := registrySubject.FindStringSubmatch(e.What)
 	if m == nil {
 		m = tokenSubject.FindStringSubmatch(e.What)
-		return m != nil && e.request("log in", "the registry", m[1])
+		return m != nil && e.request("log in", theRegistry, m[1])
 	}
-	subject, host := "push "+m[2], "the registry"
+	subject, host := "push "+m[2], theRegistry
 	if m[1] != "push" {
 		subject = "base image " + m[2]
 	}
@@ -59,6 +64,9 @@ func (e *BuildError) registry() bool {
 // request explains what a registry, or the way to it, answered.
 func (e *BuildError) request(subject, host, said string) bool {
 	if s := requestStatus.FindStringSubmatch(said); s != nil {
+		if host == theRegistry {
+			host = s[1]
+		}
 		e.What = subject + ": the registry answers " + s[2] + s[3] + s[4]
 		e.Next = statusHint(s[2], host)
 		return true

@@ -68,13 +68,30 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 		}
 	}
 	view := newEvents(sink, hidden)
+	view.optional = !slices.ContainsFunc(req.CacheTo, func(e engine.Entry) bool {
+		ok, _ := strconv.ParseBool(e.Attrs["ignore-error"])
+		return !ok
+	})
 	var eg errgroup.Group
 	statuses := make(chan *client.SolveStatus, 16)
 	eg.Go(func() error { return view.follow(ctx, statuses, display) })
-	resp, err := c.solve(ctx, req, opt, statuses)
+	tap := tapStatuses(statuses)
+	resp, err := c.solve(ctx, req, opt, tap.in)
+	ran := tap.steps()
+	var saveErr error // fails no build
+	if req.SaveTo != nil && !req.Check && ctx.Err() == nil && (err == nil || req.SaveFailed && !c.gone(err)) {
+		saveErr = c.SaveMounts(ctx, ran, &shownSave{req.SaveTo, statuses})
+	}
+	close(statuses)
 	viewErr := eg.Wait()
+	if saveErr != nil && ctx.Err() == nil {
+		sink(event.Event{Time: time.Now(), Mount: &event.Mount{Action: event.MountFailed, Error: lastLine(saveErr.Error())}})
+	}
 	if err == nil {
 		err = finish.commit()
+	}
+	if err == nil && saveErr != nil {
+		err = ctx.Err() // who interrupts the sending interrupts the command
 	}
 	if err != nil {
 		if ctx.Err() == nil && c.gone(err) {
