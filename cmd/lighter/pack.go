@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/lighter-oci/lighter/internal/pack"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
+	"github.com/lighter-oci/lighter/internal/toolchain"
 )
 
 // packCmd compiles with what is on this machine. Flags that build has, too, are
@@ -65,10 +67,16 @@ func (p *packCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
-	p.Quiet = p.Quiet || p.Progress == "quiet"
+	if p.Quiet = p.Quiet || p.Progress == "quiet"; p.Quiet {
+		p.Progress = "quiet"
+	}
 	out.Quiet, out.JSON = p.Quiet || p.Progress == "rawjson", p.Format == "json"
 	if said != "" && !out.Quiet {
 		fmt.Fprintln(out.Err, report.Clean(said))
+	}
+	builds, err := p.plan(ctx, proj)
+	if err != nil {
+		return err
 	}
 	places := placesFor(to)
 	defer func() { err = errors.Join(err, places.Close()) }()
@@ -81,10 +89,6 @@ func (p *packCmd) Run(ctx context.Context, out *term.Output) (err error) {
 		defer to[i].discard()
 	}
 	spec, lies, err := p.spec(ctx, places, proj)
-	if err != nil {
-		return err
-	}
-	builds, err := p.plan(ctx, proj)
 	if err != nil {
 		return err
 	}
@@ -142,7 +146,7 @@ func (r *packing) ahead(ctx context.Context, src image.Source, ref string) error
 		}
 		for _, v := range d.variants { // each alone: an index of both is made at the end
 			if _, err := image.Copy(ctx, src, ref, d.Target, nil, r.options(d, v)); err != nil {
-				return fmt.Errorf("%s: %w", d.where(), err)
+				return err
 			}
 		}
 	}
@@ -171,7 +175,7 @@ func (r *packing) deliver(ctx context.Context, img *pack.Image) error {
 		}
 		r.add(event.Event{Step: &done})
 		if err != nil {
-			return fmt.Errorf("%s: %w", d.where(), err)
+			return err
 		}
 		d.copied = got
 		r.notes = append(r.notes, notes...)
@@ -184,6 +188,13 @@ func (r *packing) failed(ctx context.Context, out *term.Output, err error) error
 	if ctx.Err() != nil {
 		return err
 	}
+	var compiler *toolchain.FailedError
+	if errors.As(err, &compiler) && r.Quiet {
+		for line := range strings.Lines(string(compiler.Output)) {
+			fmt.Fprintln(out.Err, report.Clean(strings.TrimRight(line, "\r\n")))
+		}
+	}
+	r.fold.Add(event.Event{Time: time.Now(), Result: &event.Result{Error: err.Error()}})
 	if rep := r.fold.Report(); len(rep.Steps) > 0 {
 		return errors.Join(err, out.Report(rep))
 	}

@@ -127,7 +127,17 @@ func (p *packCmd) delivery(o engine.Output, flags engine.Layers) ([]delivery, er
 	default:
 		return nil, fmt.Errorf("-o type=%s: a pack makes an image: want type=image, oci or docker", o.Type)
 	}
-	if len(names) == 0 {
+	if d.location.Transport != image.InDockerArchive {
+		d.names = nil // a layout has tags only
+		for _, name := range names {
+			ref, err := image.ParseReference(name)
+			if err != nil {
+				return nil, err
+			}
+			d.names = append(d.names, ref.Tag)
+		}
+	}
+	if len(d.names) == 0 {
 		d.names = []string{""}
 	}
 	return []delivery{d}, nil
@@ -152,14 +162,14 @@ func (p *packCmd) pushes(o engine.Output, names []string, d delivery) ([]deliver
 		}
 		d := d
 		d.location = image.Location{Transport: image.InRegistry, Ref: ref.String()}
-		d.said, d.names = []string{name}, []string{ref.Tag}
+		d.said, d.names = []string{d.location.Short()}, []string{ref.Tag}
 		if isTrue(o.Attrs, "registry.insecure") {
 			d.insecure = ref.Host
 		}
 		merged := false
 		for i := range all {
 			if all[i].where() == d.where() {
-				all[i].said, all[i].names = append(all[i].said, name), append(all[i].names, ref.Tag)
+				all[i].said, all[i].names = append(all[i].said, d.said...), append(all[i].names, ref.Tag)
 				merged = true
 			}
 		}
@@ -203,6 +213,10 @@ func (d *delivery) open(ctx context.Context, p *places) error {
 	}
 	d.writable = *to
 	d.writable.names = d.names
+	// Who cannot be reached, or lets nobody in, says so before anything compiles.
+	if repo, ok := to.Target.(*registry.Repository); ok {
+		return repo.Reach(ctx)
+	}
 	return nil
 }
 

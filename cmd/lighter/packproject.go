@@ -124,7 +124,7 @@ func (p *packCmd) plan(ctx context.Context, proj project.Project) ([]toolchain.B
 			name = "linux/" + runtime.GOARCH
 		}
 		parsed, err := platforms.Parse(name)
-		if err != nil {
+		if err != nil || !strings.Contains(name, "/") {
 			return nil, usageError{fmt.Errorf("--platform %q: want OS/ARCH, as linux/arm64", name)}
 		}
 		list = append(list, platforms.Normalize(parsed))
@@ -149,6 +149,7 @@ func (p *packCmd) plan(ctx context.Context, proj project.Project) ([]toolchain.B
 // for registries that can link layers.
 func (p *packCmd) spec(ctx context.Context, places *places, proj project.Project) (spec pack.Spec, lies image.Reference, err error) {
 	spec = pack.Spec{
+		Include:    proj.Include,
 		Entrypoint: proj.Entrypoint, Cmd: proj.Cmd, Env: proj.Env, User: proj.User, Workdir: proj.Workdir, Expose: proj.Expose,
 	}
 	if spec.Labels, err = keyValues("--label", p.Label); err != nil {

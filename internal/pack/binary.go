@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/containerd/platforms"
@@ -41,7 +42,7 @@ func examine(b toolchain.Binary, p ocispec.Platform) (program, error) {
 	out := program{Binary: b}
 	f, err := elf.Open(b.Path)
 	var format *elf.FormatError
-	if errors.As(err, &format) {
+	if errors.As(err, &format) || errors.Is(err, io.EOF) {
 		return out, fmt.Errorf("%s is no ELF binary, which %s wants", b.Path, platforms.Format(p))
 	}
 	if err != nil {

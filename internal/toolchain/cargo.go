@@ -118,13 +118,14 @@ func sameFile(a, b string) bool {
 // cargoSelection are the arguments that say which binaries with which features.
 func (p Project) cargoSelection(meta cargoMetadata) ([]string, error) {
 	features, packages := map[string]bool{}, map[string]string{}
-	var have []string
+	var have, plain []string
 	runs := ""
 	for _, c := range meta.Packages {
 		for f := range c.Features {
-			features[f] = true
-			features[c.Name+"/"+f] = true
+			features[f], features[c.Name+"/"+f] = true, true
+			plain = append(plain, f)
 		}
+		slices.Sort(plain)
 		for _, t := range c.Targets {
 			if slices.Contains(t.Kind, "bin") {
 				have = append(have, t.Name)
@@ -146,7 +147,7 @@ func (p Project) cargoSelection(meta cargoMetadata) ([]string, error) {
 	for _, f := range p.Features {
 		// A feature of a dependency, "serde/derive", is for cargo to know.
 		if owner, _, ok := strings.Cut(f, "/"); !features[f] && (!ok || packagesHave(packages, owner)) {
-			return nil, fmt.Errorf("%s has no feature %q%s", filepath.Join(p.Dir, "Cargo.toml"), f, among(slices.Sorted(maps.Keys(features))))
+			return nil, fmt.Errorf("%s has no feature %q%s", filepath.Join(p.Dir, "Cargo.toml"), f, among(plain))
 		}
 	}
 	if p.NoDefaults {
