@@ -39,6 +39,9 @@ type packCmd struct {
 	AddCompression   []string `group:"Output and compression" predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
 	ForceCompression bool     `group:"Output and compression" help:"Compress base layers that way too."`
 
+	DebugInfo string `group:"Binaries" predictor:"dir" placeholder:"DIR" help:"Keep debug information there, as NAME-PLATFORM.debug."`
+	UPX       bool   `group:"Binaries" name:"upx" help:"Compress binaries with UPX, and say what that saves and costs."`
+
 	MetadataFile string `group:"What is said" predictor:"file" placeholder:"FILE" help:"Write what was packed as JSON."`
 	Progress     string `group:"What is said" enum:"auto,tty,plain,rawjson,quiet" env:"BUILDKIT_PROGRESS" default:"auto" help:"Live view: auto, tty, plain, rawjson or quiet."`
 	Quiet        bool   `group:"What is said" short:"q" help:"Print only the digest."`
@@ -92,6 +95,7 @@ func (p *packCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	if err != nil {
 		return err
 	}
+	spec.Compression = to[0].layers.Compression
 	view := out.NewPacking(p.Progress)
 	defer view.Close()
 	run := packing{packCmd: p, pool: pool, places: places, base: spec.Base, lies: lies, report: view.Add}

@@ -107,6 +107,10 @@ func (p *packCmd) take(proj project.Project) (took []string) {
 		p.Platform = proj.Platforms
 		took = append(took, report.Plural(len(proj.Platforms), "platform"))
 	}
+	if proj.DebugInfo != "" && p.DebugInfo == "" {
+		p.DebugInfo = inProject(proj, proj.DebugInfo)
+	}
+	p.UPX = p.UPX || proj.UPX
 	addUnset(&p.Label, proj.Labels)
 	addUnset(&p.Annotation, proj.Annotations)
 	return took
@@ -132,7 +136,7 @@ func (p *packCmd) plan(ctx context.Context, proj project.Project) ([]toolchain.B
 	t := proj.Toolchain
 	compile := toolchain.Project{
 		Dir: p.Dir, Use: t.Use, Command: t.Command, Output: t.Output, Flags: t.Flags, Env: t.Env,
-		Features: proj.Features, NoDefaults: proj.NoDefaults, Binaries: proj.Binaries, Variant: proj.Name,
+		Debug: p.DebugInfo != "", Features: proj.Features, NoDefaults: proj.NoDefaults, Binaries: proj.Binaries, Variant: proj.Name,
 	}
 	for _, arg := range append([]string{t.Output}, t.Command...) {
 		if strings.Contains(arg, "{version}") && compile.Version == "" {
@@ -149,7 +153,7 @@ func (p *packCmd) plan(ctx context.Context, proj project.Project) ([]toolchain.B
 // for registries that can link layers.
 func (p *packCmd) spec(ctx context.Context, places *places, proj project.Project) (spec pack.Spec, lies image.Reference, err error) {
 	spec = pack.Spec{
-		Include:    proj.Include,
+		Include: proj.Include, Debug: p.debugDir(proj), UPX: p.UPX,
 		Entrypoint: proj.Entrypoint, Cmd: proj.Cmd, Env: proj.Env, User: proj.User, Workdir: proj.Workdir, Expose: proj.Expose,
 	}
 	if spec.Labels, err = keyValues("--label", p.Label); err != nil {
@@ -159,16 +163,16 @@ func (p *packCmd) spec(ctx context.Context, places *places, proj project.Project
 	if err != nil {
 		return spec, lies, usageError{err}
 	}
-	if spec.Annotations = map[string]string{}; true {
-		maps.Copy(spec.Annotations, annotations)
-	}
+	spec.Annotations = pack.Origin(ctx, p.Dir)
 	if epoch := os.Getenv("SOURCE_DATE_EPOCH"); epoch != "" {
 		seconds, err := strconv.ParseInt(epoch, 10, 64)
 		if err != nil || seconds < 0 {
 			return spec, lies, usageError{fmt.Errorf("SOURCE_DATE_EPOCH=%q: want seconds since 1970", epoch)}
 		}
-		spec.Epoch, spec.Dated = time.Unix(seconds, 0), true
+		spec.Epoch = time.Unix(seconds, 0).UTC()
+		spec.Annotations[ocispec.AnnotationCreated] = spec.Epoch.Format(time.RFC3339)
 	}
+	maps.Copy(spec.Annotations, annotations)
 	for _, f := range proj.Files {
 		file, err := packFile(proj, f)
 		if err != nil {
@@ -185,6 +189,15 @@ func (p *packCmd) spec(ctx context.Context, places *places, proj project.Project
 	}
 	spec.Base = &pack.Base{Source: src, Ref: src.ref, Name: proj.Base}
 	return spec, src.lies, spec.Base.Read(ctx)
+}
+
+// debugDir keeps the debug information of variants apart: their binaries have the
+// same names.
+func (p *packCmd) debugDir(proj project.Project) string {
+	if p.DebugInfo == "" {
+		return ""
+	}
+	return filepath.Join(p.DebugInfo, proj.Name)
 }
 
 // packFile is a file of the project's in the image's terms.

@@ -76,6 +76,9 @@ func Make(ctx context.Context, o Options) (_ *Image, err error) {
 				return err
 			}
 			p, err := o.Spec.Pack(ctx, b.Platform, binaries, o.Pool)
+			if p != nil {
+				m.notes(p.Notes)
+			}
 			if out.Packed[i] = p; err != nil || len(o.Builds) == 1 || o.Ahead == nil {
 				return err
 			}
@@ -138,6 +141,12 @@ func (m *maker) report(e event.Event) {
 	m.Report(e)
 }
 
+func (m *maker) notes(list []string) {
+	for _, note := range list {
+		m.report(event.Event{Warning: &event.Warning{Short: note}})
+	}
+}
+
 // compile runs one build, when it is its turn.
 func (m *maker) compile(ctx context.Context, b toolchain.Build) ([]toolchain.Binary, error) {
 	if b.Lock != "" {
@@ -156,9 +165,7 @@ func (m *maker) compile(ctx context.Context, b toolchain.Build) ([]toolchain.Bin
 	started := time.Now()
 	step := event.Step{ID: b.Title(), Name: b.Title(), Platform: platforms.Format(b.Platform), Started: &started}
 	m.report(event.Event{Step: &step})
-	for _, note := range b.Notes {
-		m.report(event.Event{Warning: &event.Warning{Step: step.ID, Short: note}})
-	}
+	m.notes(b.Notes)
 	made, err := b.Run(ctx, logger{m, step.ID})
 	done, ended := step, time.Now()
 	done.Completed = &ended

@@ -46,7 +46,10 @@ type Spec struct {
 	Labels      map[string]string
 	Annotations map[string]string // of manifests and index
 	Epoch       time.Time         // of all files, and of the config; the zero value is 1970
-	Dated       bool              // the epoch was chosen, and is worth saying
+
+	Debug       string            // directory for debug information; "" is nowhere
+	UPX         bool              // compress binaries themselves
+	Compression codec.Compression // of layers, by which UPX is judged
 
 	Temp string // where plain layers lie until they are compressed; "" is $TMPDIR
 }
@@ -55,9 +58,11 @@ type Spec struct {
 type Packed struct {
 	Platform ocispec.Platform
 	Manifest ocispec.Descriptor
-	Layers   []Layer // its own, bottom first
+	Layers   []Layer  // its own, bottom first
+	Notes    []string // what a user should know
 
 	content []content
+	temp    string // a directory, "" where none was needed
 }
 
 // Layer is one that was packed here.
@@ -89,6 +94,9 @@ func (p *Packed) Close() error {
 			errs = append(errs, c.file.Close(), os.Remove(c.file.Name()))
 		}
 	}
+	if p.temp != "" {
+		errs = append(errs, os.RemoveAll(p.temp))
+	}
 	return errors.Join(errs...)
 }
 
@@ -119,7 +127,7 @@ func (s Spec) Pack(ctx context.Context, p ocispec.Platform, binaries []toolchain
 		manifest.Annotations[ocispec.AnnotationBaseImageName] = s.Base.Name
 		manifest.Annotations[ocispec.AnnotationBaseImageDigest] = under.Descriptor.Digest.String()
 	}
-	if err := s.check(ctx, p, binaries, under, pool); err != nil {
+	if binaries, err = s.prepare(ctx, out, binaries, under, pool); err != nil {
 		return nil, err
 	}
 	files, err := s.files()
@@ -160,26 +168,6 @@ func (p *Packed) add(mediaType string, v any) (ocispec.Descriptor, error) {
 	desc := ocispec.Descriptor{MediaType: mediaType, Digest: digest.FromBytes(b), Size: int64(len(b))}
 	p.content = append(p.content, content{desc: desc, ReaderAt: strings.NewReader(string(b))})
 	return desc, err
-}
-
-// check looks at every binary before anything is made of it.
-func (s Spec) check(ctx context.Context, p ocispec.Platform, binaries []toolchain.Binary, under *image.Manifest, pool *codec.Pool) error {
-	var on *layers
-	for _, b := range binaries {
-		is, err := examine(b, p)
-		if err != nil {
-			return err
-		}
-		if on == nil && under != nil && is.loader+strings.Join(is.libraries, "") != "" {
-			if on, err = s.Base.list(ctx, under, pool); err != nil {
-				return err
-			}
-		}
-		if err := is.startsOn(on); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // files is the layer that rarely changes.

@@ -56,8 +56,6 @@ func (p *Packing) Add(e event.Event) {
 		p.step(*e.Step)
 	case e.Log != nil:
 		p.log(*e.Log)
-	case e.Warning != nil:
-		p.say("! " + report.Clean(e.Warning.Short))
 	}
 	p.draw(e.Time)
 }

@@ -1,6 +1,7 @@
 package toolchain
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"os/exec"
@@ -100,6 +101,7 @@ func (t target) cc(cxx bool) (string, error) {
 
 // missingError is a tool without which a platform cannot be compiled for.
 type missingError struct {
+	doing    string // "be stripped"; "" is "be compiled for"
 	what     string
 	platform ocispec.Platform
 	pkg      string // Debian's; "" where it has none
@@ -107,7 +109,7 @@ type missingError struct {
 }
 
 func (e *missingError) Error() string {
-	return fmt.Sprintf("%s cannot be compiled for here: no %s", platforms.Format(e.platform), e.what)
+	return fmt.Sprintf("%s cannot %s here: no %s", platforms.Format(e.platform), cmp.Or(e.doing, "be compiled for"), e.what)
 }
 
 // Hint is the next step.
