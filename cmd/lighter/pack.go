@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/event"
 	"github.com/lighter-oci/lighter/internal/image"
@@ -41,6 +43,8 @@ type packCmd struct {
 
 	DebugInfo string `group:"Binaries" predictor:"dir" placeholder:"DIR" help:"Keep debug information there, as NAME-PLATFORM.debug."`
 	UPX       bool   `group:"Binaries" name:"upx" help:"Compress binaries with UPX, and say what that saves and costs."`
+
+	SBOM string `group:"Attestations" name:"sbom" placeholder:"true" help:"Attach what the binaries say that they were made of, as SPDX."`
 
 	MetadataFile string `group:"What is said" predictor:"file" placeholder:"FILE" help:"Write what was packed as JSON."`
 	Progress     string `group:"What is said" enum:"auto,tty,plain,rawjson,quiet" env:"BUILDKIT_PROGRESS" default:"auto" help:"Live view: auto, tty, plain, rawjson or quiet."`
@@ -96,6 +100,9 @@ func (p *packCmd) Run(ctx context.Context, out *term.Output) (err error) {
 		return err
 	}
 	spec.Compression = to[0].layers.Compression
+	if spec.SBOM, err = p.sbom(to); err != nil {
+		return usageError{err}
+	}
 	view := out.NewPacking(p.Progress)
 	defer view.Close()
 	run := packing{packCmd: p, pool: pool, places: places, base: spec.Base, lies: lies, report: view.Add}
@@ -142,19 +149,20 @@ func (r *packing) add(e event.Event) {
 	r.report(e)
 }
 
-// ahead sends one platform to the registries while others still compile.
-func (r *packing) ahead(ctx context.Context, src image.Source, ref string) error {
+// ahead sends one platform while others still compile, to where an image can grow.
+func (r *packing) ahead(ctx context.Context, src image.Source, ref string) (became []digest.Digest, err error) {
 	for _, d := range r.to {
-		if d.location.Transport != image.InRegistry {
-			continue
-		}
 		for _, v := range d.variants { // each alone: an index of both is made at the end
-			if _, err := image.Copy(ctx, src, ref, d.Target, nil, r.options(d, v)); err != nil {
-				return err
+			got, err := image.Copy(ctx, src, ref, d.Target, nil, r.options(d, v))
+			if err != nil {
+				return nil, err
+			}
+			if !slices.Contains(became, got.Root.Digest) {
+				became = append(became, got.Root.Digest)
 			}
 		}
 	}
-	return nil
+	return became, nil
 }
 
 func (r *packing) options(d *delivery, variants ...codec.Compression) image.CopyOptions {
@@ -170,7 +178,10 @@ func (r *packing) deliver(ctx context.Context, img *pack.Image) error {
 			step.Name = "pushing " + d.where()
 		}
 		r.add(event.Event{Step: &step})
-		src := &readable{Source: img, ref: img.Ref(), lies: r.lies}
+		src := &readable{Source: img, ref: img.Root.Digest.String(), lies: r.lies}
+		if d.variants == nil { // a daemon's
+			src.ref = img.Plain.Digest.String()
+		}
 		got, notes, err := copyImage(ctx, src, &d.writable, r.options(d, d.variants...))
 		done, ended := step, time.Now()
 		done.Completed = &ended

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/lighter-oci/lighter/internal/codec"
@@ -218,6 +220,21 @@ func (d *delivery) open(ctx context.Context, p *places) error {
 		return repo.Reach(ctx)
 	}
 	return nil
+}
+
+// sbom reads --sbom.
+func (p *packCmd) sbom(to []delivery) (bool, error) {
+	if p.SBOM == "" {
+		return false, nil
+	}
+	on, err := strconv.ParseBool(p.SBOM)
+	if err != nil {
+		return false, fmt.Errorf("--sbom %q: want true or false: a pack reads the binaries itself", p.SBOM)
+	}
+	if on && !slices.ContainsFunc(to, func(d delivery) bool { return d.variants != nil }) {
+		return false, errors.New("--sbom: daemons and docker archives have no place for it: add --push, or -o type=oci,dest=FILE")
+	}
+	return on, nil
 }
 
 // writeFiles writes --metadata-file, with the keys of docker buildx.

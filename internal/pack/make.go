@@ -2,7 +2,6 @@ package pack
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"slices"
@@ -27,22 +26,21 @@ type Options struct {
 	Spec   Spec
 	Pool   *codec.Pool
 	// Ahead is called with each platform's image, ref in src, as soon as it is
-	// packed, while others still compile; nil where nothing can be sent ahead.
-	Ahead func(ctx context.Context, src image.Source, ref string) error
+	// packed, while others still compile. It may send it to where the whole will go,
+	// and answers the manifests that it became there: an SBOM names those.
+	Ahead func(ctx context.Context, src image.Source, ref string) ([]digest.Digest, error)
 	// Report is told of compiling, from one goroutine at a time.
 	Report func(event.Event)
 }
 
-// Image is an image of all its platforms. It is an image.Source whose Ref is the
-// whole, and must be closed.
+// Image is an image of all its platforms. It is an image.Source that resolves the
+// digests of Root and Plain, and must be closed.
 type Image struct {
 	image.Made
-	Root   ocispec.Descriptor
-	Packed []*Packed // in the order of the platforms
+	Root   ocispec.Descriptor // an index where there are several platforms or an SBOM
+	Plain  ocispec.Descriptor // the same without what is attached, for daemons
+	Packed []*Packed          // in the order of the platforms
 }
-
-// Ref is what the image is named by in itself.
-func (m *Image) Ref() string { return m.Root.Digest.String() }
 
 // Close removes what lies on the disk of it.
 func (m *Image) Close() error {
@@ -79,12 +77,13 @@ func Make(ctx context.Context, o Options) (_ *Image, err error) {
 			if p != nil {
 				m.notes(p.Notes)
 			}
-			if out.Packed[i] = p; err != nil || len(o.Builds) == 1 || o.Ahead == nil {
+			if out.Packed[i] = p; err != nil || len(o.Builds) == 1 && !o.Spec.SBOM {
 				return err
 			}
 			src := &image.Made{Under: o.Spec.under()}
 			p.addTo(src)
-			return o.Ahead(ctx, src, p.Manifest.Digest.String())
+			p.became, err = o.Ahead(ctx, src, p.Manifest.Digest.String())
+			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
@@ -111,11 +110,23 @@ func (m *Image) assemble(s Spec) error {
 		entry.Platform = &p.Platform
 		index.Manifests = append(index.Manifests, entry)
 	}
-	if m.Root = m.Packed[0].Manifest; len(m.Packed) == 1 {
+	var err error
+	if m.Plain = m.Packed[0].Manifest; len(m.Packed) > 1 {
+		if m.Plain, err = addJSON(&m.Made, index.MediaType, index); err != nil {
+			return err
+		}
+	}
+	if m.Root = m.Plain; !s.SBOM {
 		return nil
 	}
-	b, err := json.Marshal(index)
-	m.Root = m.AddBytes(ocispec.MediaTypeImageIndex, b)
+	for _, p := range m.Packed {
+		entry, err := s.attestation(&m.Made, p)
+		if err != nil {
+			return err
+		}
+		index.Manifests = append(index.Manifests, entry)
+	}
+	m.Root, err = addJSON(&m.Made, index.MediaType, index)
 	return err
 }
 

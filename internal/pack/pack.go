@@ -49,6 +49,7 @@ type Spec struct {
 
 	Debug       string            // directory for debug information; "" is nowhere
 	UPX         bool              // compress binaries themselves
+	SBOM        bool              // attach what the binaries say they were made of
 	Compression codec.Compression // of layers, by which UPX is judged
 
 	Temp string // where plain layers lie until they are compressed; "" is $TMPDIR
@@ -60,6 +61,9 @@ type Packed struct {
 	Manifest ocispec.Descriptor
 	Layers   []Layer  // its own, bottom first
 	Notes    []string // what a user should know
+
+	components []component     // for the SBOM
+	became     []digest.Digest // the manifest where it was sent ahead, in each compression
 
 	content []content
 	temp    string // a directory, "" where none was needed
@@ -126,6 +130,11 @@ func (s Spec) Pack(ctx context.Context, p ocispec.Platform, binaries []toolchain
 		}
 		manifest.Annotations[ocispec.AnnotationBaseImageName] = s.Base.Name
 		manifest.Annotations[ocispec.AnnotationBaseImageDigest] = under.Descriptor.Digest.String()
+	}
+	if s.SBOM {
+		if err := out.list(binaries); err != nil {
+			return nil, err
+		}
 	}
 	if binaries, err = s.prepare(ctx, out, binaries, under, pool); err != nil {
 		return nil, err
