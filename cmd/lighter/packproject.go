@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/layer"
 	"github.com/lighter-oci/lighter/internal/pack"
 	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/report"
@@ -204,11 +205,11 @@ func (p *packCmd) debugDir(proj project.Project) string {
 func packFile(proj project.Project, f project.File) (pack.File, error) {
 	out := pack.File{From: inProject(proj, f.From), To: f.To}
 	if f.Mode != "" {
-		bits, err := strconv.ParseUint(strings.TrimPrefix(strings.TrimPrefix(f.Mode, "0o"), "0"), 8, 12)
-		if f.Mode != "0" && err != nil {
+		bits, err := strconv.ParseUint(strings.TrimPrefix(f.Mode, "0o"), 8, 12)
+		if err != nil {
 			return out, fmt.Errorf("files: mode %q: want permissions in octal", f.Mode)
 		}
-		mode := os.FileMode(bits)
+		mode := layer.Mode(uint32(bits))
 		out.Mode = &mode
 	}
 	uid, gid, both := strings.Cut(f.Owner, ":")

@@ -56,7 +56,8 @@ func (s *Made) Resolve(ctx context.Context, ref string) (ocispec.Descriptor, err
 	c, ok := s.content[d]
 	switch {
 	case ok && (IsManifest(c.desc.MediaType) || IsIndex(c.desc.MediaType)):
-		return c.desc, ctx.Err()
+		_, err := ReadAll(ctx, s, c.desc)
+		return c.desc, err
 	case s.Under == nil:
 		return ocispec.Descriptor{}, fmt.Errorf("%w: %.200q", ErrNotFound, ref)
 	}

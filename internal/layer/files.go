@@ -91,15 +91,29 @@ func (f File) write(t *tar.Writer, at time.Time) error {
 	return err
 }
 
+// special are the bits of a mode that are no permissions, here and in tar.
+var special = []struct {
+	is fs.FileMode
+	as uint32
+}{{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000}}
+
 // mode are the permissions as tar has them.
 func mode(m fs.FileMode) int64 {
-	out := int64(m.Perm())
-	for _, bit := range []struct {
-		is fs.FileMode
-		as int64
-	}{{fs.ModeSetuid, 0o4000}, {fs.ModeSetgid, 0o2000}, {fs.ModeSticky, 0o1000}} {
+	out := uint32(m.Perm())
+	for _, bit := range special {
 		if m&bit.is != 0 {
 			out |= bit.as
+		}
+	}
+	return int64(out)
+}
+
+// Mode is what chmod means by bits, for a regular file.
+func Mode(bits uint32) fs.FileMode {
+	out := fs.FileMode(bits) & fs.ModePerm
+	for _, bit := range special {
+		if bits&bit.as != 0 {
+			out |= bit.is
 		}
 	}
 	return out

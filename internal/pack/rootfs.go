@@ -150,9 +150,6 @@ func collect(f File) ([]layer.File, error) {
 			to += filepath.Base(f.From)
 		}
 	}
-	if to = path.Clean(to); to == "/" {
-		to = ""
-	}
 	from, err := filepath.EvalSymlinks(f.From)
 	if err != nil {
 		return nil, fmt.Errorf("file for %s: %w", f.To, err)
@@ -166,9 +163,9 @@ func collect(f File) ([]layer.File, error) {
 		if err != nil {
 			return err
 		}
-		at := path.Join(to, filepath.ToSlash(rel))
-		if at == "" {
-			return nil // the root of the image
+		at := path.Join("/", to, filepath.ToSlash(rel))
+		if at == "/" {
+			return nil
 		}
 		entry, err := f.entry(name, at, d)
 		if err == nil && entry != nil {

@@ -158,7 +158,10 @@ func (p Project) mains(ctx context.Context, t target) ([]goMain, error) {
 	}
 	var all []goMain
 	for line := range strings.Lines(string(out)) {
-		pkg, dir, _ := strings.Cut(strings.TrimSpace(line), " ")
+		pkg, dir, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok {
+			continue // no program
+		}
 		name := path.Base(pkg)
 		if major.MatchString(name) && path.Dir(pkg) != "." {
 			name = path.Base(path.Dir(pkg))

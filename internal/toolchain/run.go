@@ -54,7 +54,7 @@ func (b Build) run(ctx context.Context, argv []string, log io.Writer) ([]byte, e
 	var stdout, said bytes.Buffer
 	cmd.Stderr = io.MultiWriter(&said, log)
 	cmd.Stdout = &stdout
-	if b.Tool != "cargo" { // whose standard output is for programs
+	if !strings.HasPrefix(b.Tool, "cargo") { // whose standard output is for programs
 		cmd.Stdout = cmd.Stderr
 	}
 	err := cmd.Run()
