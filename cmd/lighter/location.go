@@ -223,6 +223,7 @@ func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied,
 		opts := asked
 		opts.Chunked = asked.Chunked && want.Codec == codec.Zstd
 		opts.KeepUnknown = !asked.ForceBase
+		opts.OldClients = len(variants) > 1 && want.Codec == codec.Gzip
 		return opts
 	}), nil
 }

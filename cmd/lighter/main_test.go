@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 // TestScript runs testdata/script: each file is a session that a user could
 // have had. $REGISTRY is a real registry, $LOCKED one that asks for a login
 // (ann, secret), $KEEPING one that deletes nothing, $READONLY one that takes
-// nothing, $LIGHTER_STATE a state directory of the script's own.
+// nothing, $RUST where a cargo is that compiles for two platforms, $LIGHTER_STATE a state directory of the script's own.
 func TestScript(t *testing.T) {
 	open := registrytest.Start(t, registrytest.Options{})
 	locked := registrytest.Start(t, registrytest.Options{Users: map[string]string{"ann": "secret"}})
@@ -38,6 +40,7 @@ func TestScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	compiled, rust := goCache(t), crossRust()
 	testscript.Run(t, testscript.Params{
 		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"waitfor": waitFor},
 		Dir:                 "testdata/script",
@@ -54,6 +57,8 @@ func TestScript(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("HACK", hack)
 			env.Setenv("LIGHTER_CACHE", cache)
+			env.Setenv("GOCACHE", compiled)
+			env.Setenv("RUST", rust)
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("BUILDKIT_PROGRESS", "plain")
 			for _, dir := range []string{"run", "docker"} {
@@ -68,6 +73,32 @@ func TestScript(t *testing.T) {
 			return copyBusybox(filepath.Join(env.WorkDir, "busybox"))
 		},
 	})
+}
+
+// goCache is where Go keeps what it compiled: scripts compile the standard
+// library once, and not each for itself.
+func goCache(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("go", "env", "GOCACHE").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// crossRust is the directory of a cargo that compiles for amd64 and arm64: the
+// first in the path, or the distribution's.
+func crossRust() string {
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/bin") {
+		out, err := exec.Command(filepath.Join(dir, "rustc"), "--print", "target-libdir", "--target", "aarch64-unknown-linux-gnu").Output()
+		if err != nil {
+			continue
+		}
+		if std, _ := filepath.Glob(filepath.Join(strings.TrimSpace(string(out)), "libstd-*.rlib")); len(std) > 0 {
+			return dir
+		}
+	}
+	return "/no-rust-for-arm64-here:-see-.ci/run"
 }
 
 // stopEngine ends the engine that a script started, so that its directory can

@@ -47,21 +47,30 @@ func (b *buildCmd) fromProject(ctx context.Context) (said string, err error) {
 		}
 		return fmt.Sprintf("note: %s is about another context than %s, and not used; --project %[1]s uses it", project.Shown(path), b.Context), nil
 	}
-	if p, err = p.Variant(b.Variant); err != nil {
-		return "", usageError{fmt.Errorf("--variant: %w", err)}
-	}
-	if p.NeedsVersion() {
-		version, err := p.ReadVersion(ctx)
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", project.Shown(path), err)
-		}
-		p = p.At(version)
+	if p, err = versioned(ctx, p, b.Variant); err != nil {
+		return "", err
 	}
 	took := b.take(p)
 	if len(took) == 0 {
 		return "", nil
 	}
 	return project.Shown(path) + ": " + strings.Join(took, ", "), nil
+}
+
+// versioned is a variant of a project, with its version where it needs one.
+func versioned(ctx context.Context, p project.Project, variant string) (project.Project, error) {
+	p, err := p.Variant(variant)
+	if err != nil {
+		return p, usageError{fmt.Errorf("--variant: %w", err)}
+	}
+	if !p.NeedsVersion() {
+		return p, nil
+	}
+	version, err := p.ReadVersion(ctx)
+	if err != nil {
+		return p, fmt.Errorf("%s: %w", project.Shown(p.Path), err)
+	}
+	return p.At(version), nil
 }
 
 // projectFile is where the file is that this build is about: in the context or

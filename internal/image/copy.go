@@ -29,6 +29,10 @@ type CopyOptions struct {
 	// Force makes layers of the right codec anew whose level nobody knows, and,
 	// without Chunked, those that are zstd:chunked.
 	Force bool
+	// Base are the diffIDs of layers that came with a base image: they stay as
+	// they are, unless Force. In gzip beside another variant none stays zstd,
+	// which the clients that it is for cannot read.
+	Base []digest.Digest
 	// Pool compresses; needed with Variants.
 	Pool *codec.Pool
 	// Journal remembers layers that were converted before; nil remembers none.
@@ -141,7 +145,7 @@ func (c *copier) variants() []*codec.Compression {
 // wanted is what a layer has to become for a variant; nil where it may stay.
 func (c *copier) wanted(l *Layer, variant *codec.Compression) *codec.Compression {
 	switch {
-	case variant == nil, l.Foreign:
+	case variant == nil, l.Foreign, c.stays(l, variant):
 		return nil
 	case l.Codec != variant.Codec:
 		return variant
@@ -153,6 +157,14 @@ func (c *copier) wanted(l *Layer, variant *codec.Compression) *codec.Compression
 		return nil
 	}
 	return variant
+}
+
+// stays tells a layer of the base image that nobody asked to make anew.
+func (c *copier) stays(l *Layer, variant *codec.Compression) bool {
+	if c.opts.Force || !slices.Contains(c.opts.Base, l.DiffID) {
+		return false
+	}
+	return variant.Codec != codec.Gzip || l.Codec != codec.Zstd || len(c.opts.Variants) == 1
 }
 
 // same tells manifests that hold the same image, whatever its layers are

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +23,7 @@ func Present(ctx context.Context, src Source, ref string) (Source, []string, err
 	if err != nil || !IsIndex(root.MediaType) {
 		return src, nil, err
 	}
-	p := &presence{src: src, made: map[digest.Digest][]byte{}}
+	p := &presence{src: src, made: &Made{Under: src}}
 	reduced, ok, err := p.node(ctx, root, 0)
 	switch {
 	case err != nil:
@@ -36,7 +35,8 @@ func Present(ctx context.Context, src Source, ref string) (Source, []string, err
 	case reduced.Digest == root.Digest:
 		return src, nil, nil
 	}
-	return &reducedSource{Source: src, ref: ref, root: reduced, made: p.made}, p.left, nil
+	p.made.Name(ref, reduced.Digest)
+	return p.made, p.left, nil
 }
 
 // incompleteError is an image of which no platform is whole.
@@ -53,7 +53,7 @@ func (e *incompleteError) Hint() string {
 // presence is the state of one Present.
 type presence struct {
 	src     Source
-	made    map[digest.Digest][]byte // indexes made anew
+	made    *Made // indexes made anew
 	left    []string
 	missing error // of the first image that is not whole
 	looked  int
@@ -126,7 +126,7 @@ func (p *presence) index(ctx context.Context, desc ocispec.Descriptor, depth int
 	}
 	doc.set("manifests", kept)
 	b, made := doc.bytes(desc.MediaType)
-	p.made[made.Digest] = b
+	made = p.made.AddBytes(made.MediaType, b)
 	made.Annotations, made.Platform = desc.Annotations, desc.Platform
 	return made, true, nil
 }
@@ -200,41 +200,4 @@ func (p *presence) there(ctx context.Context, desc ocispec.Descriptor) error {
 	}
 	_, err = io.Copy(io.Discard, rc)
 	return errors.Join(err, rc.Close())
-}
-
-// reducedSource is a source with some indexes of its own.
-type reducedSource struct {
-	Source
-	ref  string
-	root ocispec.Descriptor
-	made map[digest.Digest][]byte
-}
-
-func (s *reducedSource) Resolve(ctx context.Context, ref string) (ocispec.Descriptor, error) {
-	if ref == s.ref || ref == s.root.Digest.String() {
-		return s.root, ctx.Err()
-	}
-	return s.Source.Resolve(ctx, ref)
-}
-
-func (s *reducedSource) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	if b, ok := s.made[desc.Digest]; ok {
-		return Verified(&part{ctx, bytes.NewReader(b), nothing}, desc)
-	}
-	return s.Source.Fetch(ctx, desc)
-}
-
-func (s *reducedSource) FetchRange(ctx context.Context, desc ocispec.Descriptor, offset, length int64) (io.ReadCloser, error) {
-	b, ok := s.made[desc.Digest]
-	if !ok {
-		return s.Source.FetchRange(ctx, desc, offset, length)
-	}
-	start, end, err := Span(desc, offset, length)
-	if err != nil {
-		return nil, err
-	}
-	if desc.Size != int64(len(b)) {
-		return nil, fmt.Errorf("%w: %s has %d bytes, not %d", ErrCorrupt, desc.Digest, len(b), desc.Size)
-	}
-	return &part{ctx, bytes.NewReader(b[start:end]), nothing}, nil
 }

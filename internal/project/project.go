@@ -45,6 +45,10 @@ type Project struct {
 	Binaries   []string  `toml:"binaries" is:"binary" help:"Binaries that go into the image. Default: the project's only one."`
 	Files      []File    `toml:"files" help:"Files that go into a packed image."`
 
+	Include   []string `toml:"include" is:"include" help:"What a packed image on scratch has besides: certificates, tzdata (this machine's time zones), tmp (an empty /tmp). Default: certificates."`
+	UPX       bool     `toml:"upx" help:"Compress packed binaries with UPX: less to pull, slower to start."`
+	DebugInfo string   `toml:"debug-info" is:"path" help:"Directory where the debug information of packed binaries is kept; it never goes into the image."`
+
 	Entrypoint []string          `toml:"entrypoint" is:"word" help:"Of a packed image. Default: the first binary."`
 	Cmd        []string          `toml:"cmd" help:"Arguments of the entrypoint, of a packed image."`
 	Env        map[string]string `toml:"env" help:"Environment of a packed image."`

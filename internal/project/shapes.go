@@ -46,6 +46,7 @@ var shapes = map[string]shape{
 	"word":        {want: "a string that is not empty", pattern: `[\s\S]+`},
 	"feature":     {want: "the name of a feature", pattern: `[^\s,\x00-\x1f\x7f]+`, once: true},
 	"binary":      {want: "the name of a binary", pattern: `[^\s/\x00-\x1f\x7f]+`, once: true},
+	"include":     {want: "certificates, tzdata or tmp", oneOf: []string{"certificates", "tzdata", "tmp"}, once: true},
 	"axis":        {want: "a value of letters, digits, _ . -", pattern: `[A-Za-z0-9_.-]+`, once: true},
 	"command":     {want: "a command line, or an array of program and arguments", pattern: `[\s\S]+`},
 	"path":        {want: "a path", pattern: `[^\x00]+`},

@@ -69,6 +69,17 @@ func (r *Repository) Has(ctx context.Context, desc ocispec.Descriptor) (bool, er
 	return has(resp, err, desc)
 }
 
+// Reach tells, before there is anything to send, whether the registry answers
+// and lets this user in. A push may still be refused.
+func (r *Repository) Reach(ctx context.Context) error {
+	desc := ocispec.DescriptorEmptyJSON
+	q := r.head(desc)
+	q.what = r.ref.Name()
+	resp, err := r.ask(ctx, q, http.StatusOK) //nolint:bodyclose // ask closes it
+	_, err = has(resp, err, desc)
+	return err
+}
+
 func (r *Repository) head(desc ocispec.Descriptor) request {
 	return request{access: r.push(), method: http.MethodHead, url: r.url(path(desc)), what: r.named(desc.Digest),
 		header: http.Header{"Accept": {acceptManifests}}}

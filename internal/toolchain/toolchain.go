@@ -1,7 +1,9 @@
 // Package toolchain owns what this machine can compile with: which compilers
-// there are, where, and of what version.
+// there are, where, and of what version; which of them a project wants, and the
+// command line and environment that make its binaries for another platform.
 //
-// It never compiles anything, and never lets a compiler ask the network.
+// It runs compilers and never looks into what they make, which is pack's. It
+// never installs anything; what is missing is named with the line that brings it.
 package toolchain
 
 import (
