@@ -74,6 +74,8 @@ type buildCmd struct {
 	Explain      bool   `group:"What is said" help:"Say which line to change: what missed the cache and why, and what would make the next build faster."`
 	Check        bool   `group:"What is said" help:"Check the Dockerfile and build nothing."`
 	Call         string `enum:"build,check" default:"build" hidden:"" help:"Method: build or check."`
+
+	version string // of the release that this is a part of; "" is the project's
 }
 
 // Help is what `lighter build --help` says below the flags.

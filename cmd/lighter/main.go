@@ -40,6 +40,7 @@ const (
 type cli struct {
 	Build   buildCmd   `cmd:"" help:"Build an image from a Dockerfile."`
 	Pack    packCmd    `cmd:"" help:"Compile on this machine and package the binary, without an engine."`
+	Publish publishCmd `cmd:"" help:"Check, build or pack every variant, push, prove, tag: a whole release."`
 	Init    initCmd    `cmd:"" help:"Write a lighter.toml for the project that is here."`
 	Convert convertCmd `cmd:"" help:"Convert an image that exists: other compression, another place."`
 	Inspect inspectCmd `cmd:"" help:"Show what an image is by its own bytes, or prove what its layers are."`

@@ -50,6 +50,8 @@ type packCmd struct {
 	Progress     string `group:"What is said" enum:"auto,tty,plain,rawjson,quiet" env:"BUILDKIT_PROGRESS" default:"auto" help:"Live view: auto, tty, plain, rawjson or quiet."`
 	Quiet        bool   `group:"What is said" short:"q" help:"Print only the digest."`
 	Format       string `group:"What is said" enum:"text,json" default:"text" help:"Summary as text on standard error or json on standard output."`
+
+	version string // of the release that this is a part of; "" is the project's
 }
 
 // Help is what `lighter pack --help` says below the flags.

@@ -165,6 +165,9 @@ func (p *packCmd) pushes(o engine.Output, names []string, d delivery) ([]deliver
 		d := d
 		d.location = image.Location{Transport: image.InRegistry, Ref: ref.String()}
 		d.said, d.names = []string{d.location.Short()}, []string{ref.Tag}
+		if isTrue(o.Attrs, "push-by-digest") {
+			d.said, d.names = []string{ref.Name()}, nil
+		}
 		if isTrue(o.Attrs, "registry.insecure") {
 			d.insecure = ref.Host
 		}

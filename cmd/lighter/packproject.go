@@ -46,7 +46,7 @@ func (p *packCmd) fromProject(ctx context.Context) (proj project.Project, said s
 		said = fmt.Sprintf("note: %s is about another directory than %s, and not used; --project %[1]s uses it", project.Shown(path), p.Dir)
 		return project.Project{}, said, p.absolute(p.Dir)
 	}
-	if proj, err = versioned(ctx, proj, p.Variant); err != nil {
+	if proj, err = versioned(ctx, proj, p.Variant, p.version); err != nil {
 		return proj, "", err
 	}
 	if took := p.take(proj); len(took) > 0 {

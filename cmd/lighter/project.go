@@ -47,7 +47,7 @@ func (b *buildCmd) fromProject(ctx context.Context) (said string, err error) {
 		}
 		return fmt.Sprintf("note: %s is about another context than %s, and not used; --project %[1]s uses it", project.Shown(path), b.Context), nil
 	}
-	if p, err = versioned(ctx, p, b.Variant); err != nil {
+	if p, err = versioned(ctx, p, b.Variant, b.version); err != nil {
 		return "", err
 	}
 	took := b.take(p)
@@ -57,8 +57,9 @@ func (b *buildCmd) fromProject(ctx context.Context) (said string, err error) {
 	return project.Shown(path) + ": " + strings.Join(took, ", "), nil
 }
 
-// versioned is a variant of a project, with its version where it needs one.
-func versioned(ctx context.Context, p project.Project, variant string) (project.Project, error) {
+// versioned is a variant of a project, with a version where it needs one: its
+// own, unless another is given.
+func versioned(ctx context.Context, p project.Project, variant, version string) (project.Project, error) {
 	p, err := p.Variant(variant)
 	if err != nil {
 		return p, usageError{fmt.Errorf("--variant: %w", err)}
@@ -66,9 +67,10 @@ func versioned(ctx context.Context, p project.Project, variant string) (project.
 	if !p.NeedsVersion() {
 		return p, nil
 	}
-	version, err := p.ReadVersion(ctx)
-	if err != nil {
-		return p, fmt.Errorf("%s: %w", project.Shown(p.Path), err)
+	if version == "" {
+		if version, err = p.ReadVersion(ctx); err != nil {
+			return p, fmt.Errorf("%s: %w", project.Shown(p.Path), err)
+		}
 	}
 	return p.At(version), nil
 }

@@ -115,6 +115,36 @@ func (v Version) Tag(ctx context.Context) (string, error) {
 	return "", nil
 }
 
+// TagCommit commits the files that have the version, where they differ from the
+// commit, and tags the commit with v and a number. It answers the tag.
+func (v Version) TagCommit(ctx context.Context, number string) (string, error) {
+	name := "v" + number
+	said := func(err error) error {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+			return errors.New(strings.TrimSpace(string(exit.Stderr)))
+		}
+		return err
+	}
+	if v.File != "" {
+		files := []string{v.File}
+		if lock, _ := v.lock(number); lock != "" {
+			files = append(files, lock)
+		}
+		if changed, err := git(ctx, v.p.Dir(), append([]string{"status", "--porcelain", "--untracked-files=no", "--"}, files...)...); err != nil {
+			return "", said(err)
+		} else if changed != "" {
+			if _, err := git(ctx, v.p.Dir(), append([]string{"commit", "--quiet", "-m", "Release " + number, "--"}, files...)...); err != nil {
+				return "", said(err)
+			}
+		}
+	}
+	if _, err := git(ctx, v.p.Dir(), "tag", "-a", "-m", number, name); err != nil {
+		return "", said(err)
+	}
+	return name, nil
+}
+
 // git answers what it prints.
 func git(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", args...)

@@ -63,6 +63,11 @@ type Project struct {
 	Variants map[string]Variant `toml:"variants" help:"Other images of the same project, by name."`
 }
 
+// Packs tells whether the file says something that only a packed image has.
+func (p Project) Packs() bool {
+	return p.Toolchain.Use != "" || len(p.Toolchain.Command) > 0 || len(p.Features) > 0 || len(p.Binaries) > 0 || len(p.Files) > 0 || p.Base != ""
+}
+
 // Dir is where the project lies.
 func (p Project) Dir() string { return filepath.Dir(p.Path) }
 

@@ -19,6 +19,9 @@ import (
 // aVersion is what a tag can be made of.
 var aVersion = regexp.MustCompile(`\A\d+(\.\d+)*([-+.][0-9A-Za-z.+-]+)?\z`)
 
+// IsVersion tells what can be a version.
+func IsVersion(s string) bool { return aVersion.MatchString(s) }
+
 // manifests are the files that have a version at a known place.
 var manifests = map[string][][]string{
 	"Cargo.toml":     {{"package", "version"}, {"workspace", "package", "version"}},

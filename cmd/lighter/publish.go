@@ -1,0 +1,231 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/publish"
+	"github.com/lighter-oci/lighter/internal/report"
+	"github.com/lighter-oci/lighter/internal/term"
+)
+
+// publishCmd is a whole release in one command.
+type publishCmd struct {
+	Dir string `arg:"" optional:"" predictor:"dir" help:"Directory of the project (default: that of lighter.toml, here or above)."`
+
+	Project    string   `predictor:"file" placeholder:"FILE" help:"The project's file (default: lighter.toml in the directory or above)."`
+	Variant    []string `predictor:"variant" placeholder:"NAME" help:"Only these variants; may be repeated (default: the project and all variants)."`
+	Platform   []string `predictor:"platform" placeholder:"OS/ARCH" help:"Platforms, separated by commas (default: what lighter.toml says)."`
+	Bump       string   `placeholder:"patch|minor|major|auto|VERSION" help:"Count the version up, or name it, and write it back (default: publish the one that is there)."`
+	With       string   `enum:"auto,build,pack" default:"auto" help:"build from the Dockerfile, pack what this machine compiles, or auto: what the project has."`
+	SkipChecks bool     `help:"Publish without running the checks."`
+	GitTag     bool     `help:"At the end commit the version that was written, and tag the commit."`
+	DryRun     bool     `short:"n" help:"Print the plan, and do nothing."`
+	Progress   string   `enum:"auto,tty,plain,quiet" env:"BUILDKIT_PROGRESS" default:"auto" help:"Live view: auto, tty, plain or quiet."`
+	Format     string   `enum:"text,json" default:"text" help:"What was published as text on standard error, or json on standard output."`
+}
+
+// Help is what `lighter publish --help` says below the flags.
+func (publishCmd) Help() string {
+	return "Version, checks, the images of all variants and platforms, proof of what was pushed, tags: in this order. " +
+		"Nothing is pushed when a check fails, and no tag is set before the content of all images is there. " +
+		"A tag with the whole version in it never moves.\n\n" +
+		"Exit codes: 0 done, 1 failed, 2 usage, 3 a pushed layer is not as asked, 130 interrupted."
+}
+
+// Resume is what the same command does after an interruption.
+func (*publishCmd) Resume() string {
+	return "no version was kept that is not published; the same command goes on from what is compiled and pushed"
+}
+
+// Run publishes.
+func (p *publishCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) (err error) {
+	r, err := p.plan(ctx)
+	if err != nil {
+		return err
+	}
+	out.JSON = p.Format == "json"
+	if p.DryRun {
+		return p.printPlan(out, r)
+	}
+	if p.Progress != "quiet" {
+		if err := r.print(out); err != nil {
+			return err
+		}
+	}
+	if r.Version != r.Was {
+		undo, err := r.writeVersion(out)
+		if err != nil {
+			return err
+		}
+		published := false
+		defer func() {
+			if !published {
+				err = errors.Join(err, undo())
+			}
+		}()
+		if err := p.run(ctx, out, flags, r); err != nil {
+			return err
+		}
+		published = true
+		return p.tagCommit(ctx, out, r)
+	}
+	if err := p.run(ctx, out, flags, r); err != nil {
+		return err
+	}
+	return p.tagCommit(ctx, out, r)
+}
+
+// run checks, makes and tags.
+func (p *publishCmd) run(ctx context.Context, out *term.Output, flags *engineFlags, r *release) error {
+	if err := p.check(ctx, out, r); err != nil {
+		return err
+	}
+	places := newPlaces()
+	defer places.Close()
+	var images []publish.Image
+	for _, img := range r.Images {
+		root, err := p.make(ctx, out, flags, r, img)
+		if err != nil {
+			return err
+		}
+		ref, err := image.ParseReference(img.Repository)
+		if err != nil {
+			return err
+		}
+		repo, err := places.registry.Repository(ref)
+		if err != nil {
+			return err
+		}
+		images = append(images, publish.Image{
+			Variant: img.Variant, Repo: repo, Name: img.Repository, Root: root, Tags: img.Tags, Fixed: publish.FixedTags(img.Tags, r.Version),
+		})
+	}
+	tags, err := publish.Tag(ctx, images)
+	if err != nil {
+		return err
+	}
+	out.JSON = p.Format == "json"
+	return r.said(out, tags)
+}
+
+// writeVersion writes the version back, and answers how to undo that.
+func (r *release) writeVersion(out *term.Output) (undo func() error, err error) {
+	files, err := r.from.Write(r.Version)
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		return func() error { return nil }, nil
+	}
+	fmt.Fprintf(out.Err, "%s → %s in %s\n", r.Was, r.Version, strings.Join(files, ", "))
+	return func() error {
+		now := r.from
+		now.Number = r.Version
+		if _, err := now.Write(r.Was); err != nil {
+			return fmt.Errorf("the version stays %s: %w", r.Version, err)
+		}
+		fmt.Fprintf(out.Err, "%s → %s again: nothing was published\n", r.Version, r.Was)
+		return nil
+	}, nil
+}
+
+// check runs the checks, and shows what those that fail have printed.
+func (p *publishCmd) check(ctx context.Context, out *term.Output, r *release) error {
+	var list []publish.Check
+	for _, name := range r.Checks {
+		list = append(list, publish.Check{Name: name, Command: r.proj.Checks[name], Dir: r.proj.Dir()})
+	}
+	err := publish.Run(ctx, list, func(c publish.Checked) {
+		mark := "✓"
+		if c.Err != nil {
+			mark = "✗"
+		}
+		if c.Err != nil || p.Progress != "quiet" {
+			fmt.Fprintf(out.Err, "%s check %s %s\n", mark, c.Name, report.Seconds(c.Took))
+		}
+	})
+	var failed *publish.CheckError
+	if errors.As(err, &failed) {
+		for _, c := range failed.Failed {
+			for line := range strings.Lines(string(c.Output)) {
+				fmt.Fprintf(out.Err, "  %s: %s\n", c.Name, report.Clean(strings.TrimRight(line, "\r\n")))
+			}
+		}
+	}
+	return err
+}
+
+// make builds or packs one image, pushes it without a name, and proves it.
+func (p *publishCmd) make(ctx context.Context, out *term.Output, flags *engineFlags, r *release, img releaseImage) (digest.Digest, error) {
+	dir, err := os.MkdirTemp("", "lighter-publish-")
+	if err != nil {
+		return "", err
+	}
+	defer os.RemoveAll(dir)
+	metadata := filepath.Join(dir, "metadata.json")
+	if img.Variant != "" && p.Progress != "quiet" {
+		fmt.Fprintln(out.Err, "\nvariant "+img.Variant)
+	}
+	to := "type=image,push=true,push-by-digest=true,name=" + img.Repository
+	if img.With == "build" {
+		b := &buildCmd{Project: r.proj.Path, Variant: img.Variant, Platform: p.Platform, Output: []string{to}, MetadataFile: metadata, Progress: p.Progress, Format: "text", Call: "build", version: r.Version}
+		err = b.Run(ctx, out, flags)
+	} else {
+		c := &packCmd{Project: r.proj.Path, Variant: img.Variant, Platform: p.Platform, Output: []string{to}, MetadataFile: metadata, Progress: p.Progress, Format: "text", version: r.Version}
+		err = c.Run(ctx, out)
+	}
+	if err != nil {
+		return "", err
+	}
+	raw, err := os.ReadFile(metadata)
+	if err != nil {
+		return "", err
+	}
+	var made struct {
+		Digest digest.Digest `json:"containerimage.digest"`
+	}
+	if err := json.Unmarshal(raw, &made); err != nil {
+		return "", err
+	}
+	return made.Digest, made.Digest.Validate()
+}
+
+// said is what `--format json` prints, or the tags for people.
+func (r *release) said(out *term.Output, tags []publish.Tagged) error {
+	if out.JSON {
+		return out.Encode(struct {
+			*release
+			Published []publish.Tagged `json:"published"`
+			When      time.Time        `json:"when"`
+		}{r, tags, time.Now().UTC()})
+	}
+	table := report.Table{Columns: []report.Column{{Name: "published", Shrink: true}, {Name: ""}, {Name: "digest"}}}
+	for _, t := range tags {
+		table.Add(t.Name, string(t.Action), report.ShortDigest(t.Digest.String()))
+	}
+	fmt.Fprintln(out.Err)
+	return out.Table(table)
+}
+
+// tagCommit commits what was written, and tags it.
+func (p *publishCmd) tagCommit(ctx context.Context, out *term.Output, r *release) error {
+	if !p.GitTag {
+		return nil
+	}
+	name, err := r.from.TagCommit(ctx, r.Version)
+	if err != nil {
+		return fmt.Errorf("published, but not tagged in git: %w", err)
+	}
+	fmt.Fprintf(out.Err, "git tag %s; push it with `git push origin %[1]s`\n", name)
+	return nil
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/project"
+	"github.com/lighter-oci/lighter/internal/report"
+	"github.com/lighter-oci/lighter/internal/term"
+)
+
+// release is what is to be published; what `--dry-run --format json` prints.
+type release struct {
+	Project string         `json:"project"` // the file
+	Was     string         `json:"was,omitempty"`
+	Version string         `json:"version"`
+	Next    string         `json:"next,omitempty"` // what the commits since the last tag would make of it
+	Why     []string       `json:"why,omitempty"`
+	Checks  []string       `json:"checks"`
+	Images  []releaseImage `json:"images"`
+
+	proj project.Project
+	from project.Version
+}
+
+// releaseImage is one of its images.
+type releaseImage struct {
+	Variant    string   `json:"variant,omitempty"`
+	With       string   `json:"with"` // build or pack
+	Repository string   `json:"repository"`
+	Tags       []string `json:"tags"`
+	Platforms  []string `json:"platforms,omitempty"`
+}
+
+// plan reads the project and decides on the version.
+func (p *publishCmd) plan(ctx context.Context) (*release, error) {
+	path := p.Project
+	if path == "" {
+		var err error
+		if path, err = project.Find(defaultTo(p.Dir, ".")); err != nil {
+			return nil, usageError{err}
+		}
+	}
+	if path == "" {
+		return nil, usageError{fmt.Errorf("there is no %s here or above, which says what to publish: make one with `lighter init`", project.Name)}
+	}
+	proj, err := project.Load(path)
+	if err != nil {
+		return nil, codeError{exitUsage, err}
+	}
+	if proj.Image == "" {
+		return nil, usageError{fmt.Errorf("%s names no image: say image = \"REGISTRY/NAME\"", project.Shown(path))}
+	}
+	r := &release{Project: project.Shown(path), proj: proj, Checks: slices.Sorted(maps.Keys(proj.Checks))}
+	if p.SkipChecks {
+		r.Checks = []string{}
+	}
+	if err := p.decide(ctx, r); err != nil {
+		return nil, err
+	}
+	return r, p.images(r)
+}
+
+func defaultTo(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// decide finds the version to publish. One is wanted only where it is used.
+func (p *publishCmd) decide(ctx context.Context, r *release) (err error) {
+	if r.from, err = r.proj.FindVersion(ctx); err != nil {
+		if p.Bump == "" && !r.proj.NeedsVersion() {
+			return nil
+		}
+		return fmt.Errorf("%s: %w", r.Project, err)
+	}
+	r.Was, r.Version = r.from.Number, r.from.Number
+	proposal, perr := r.from.Propose(ctx)
+	if perr == nil && proposal.Number != r.Was {
+		r.Next, r.Why = proposal.Number, proposal.Why
+	}
+	switch p.Bump {
+	case "":
+	case "auto":
+		if perr != nil {
+			return perr
+		}
+		if proposal.Step == project.None && proposal.Since != "" {
+			return fmt.Errorf("--bump auto: nothing since %s asks for another version; say patch, minor, major or a version", proposal.Since)
+		}
+		r.Version = proposal.Number
+	case string(project.Patch), string(project.Minor), string(project.Major):
+		if r.Version, err = project.Bump(r.Was, project.Step(p.Bump)); err != nil {
+			return fmt.Errorf("--bump %s: %w", p.Bump, err)
+		}
+	default:
+		if r.Version = strings.TrimPrefix(p.Bump, "v"); !project.IsVersion(r.Version) {
+			return usageError{fmt.Errorf("--bump %q: want patch, minor, major, auto or a version such as 1.2.3", p.Bump)}
+		}
+	}
+	return nil
+}
+
+// images are those of the project and its variants.
+func (p *publishCmd) images(r *release) error {
+	names := p.Variant
+	if len(names) == 0 {
+		names = append([]string{""}, slices.Sorted(maps.Keys(r.proj.Variants))...)
+	}
+	with := p.With
+	if with == "auto" {
+		with = "pack"
+		if _, err := os.Stat(filepath.Join(r.proj.Dir(), r.proj.Context, defaultTo(r.proj.Dockerfile, "Dockerfile"))); err == nil && !r.proj.Packs() {
+			with = "build"
+		}
+	}
+	taken := map[string]string{}
+	for _, name := range names {
+		v, err := r.proj.Variant(name)
+		if err != nil {
+			return usageError{fmt.Errorf("--variant: %w", err)}
+		}
+		if r.Version != "" {
+			v = v.At(r.Version)
+		}
+		img := releaseImage{Variant: name, With: with, Platforms: v.Platforms}
+		if len(p.Platform) > 0 {
+			img.Platforms = p.Platform
+		}
+		for _, full := range v.Names() {
+			ref, err := image.ParseReference(full)
+			if err != nil {
+				return fmt.Errorf("%s: %w", r.Project, err)
+			}
+			if other, ok := taken[full]; ok && other != name {
+				return codeError{exitUsage, fmt.Errorf("%s: %s and %s would both be %s: give them tags of their own", r.Project, variantName(other), variantName(name), full)}
+			}
+			taken[full] = name
+			img.Repository = ref.Name()
+			img.Tags = append(img.Tags, ref.Tag)
+		}
+		r.Images = append(r.Images, img)
+	}
+	return nil
+}
+
+func variantName(name string) string {
+	if name == "" {
+		return "the project itself"
+	}
+	return "variant " + name
+}
+
+// printPlan is --dry-run.
+func (p *publishCmd) printPlan(out *term.Output, r *release) error {
+	if out.JSON {
+		return out.Encode(r)
+	}
+	return r.print(out)
+}
+
+// print says what is going to be published.
+func (r *release) print(out *term.Output) error {
+	if r.Version != "" {
+		line := "version  " + r.Version
+		switch {
+		case r.Version != r.Was:
+			line += ", after " + r.Was
+		case r.Next != "" && len(r.Why) > 0:
+			line += fmt.Sprintf("; the commits since would make it %s (%s): --bump auto", r.Next, report.Clean(r.Why[0]))
+		}
+		fmt.Fprintln(out.Err, line)
+	}
+	if len(r.Checks) > 0 {
+		fmt.Fprintln(out.Err, "checks   "+strings.Join(r.Checks, ", "))
+	}
+	table := report.Table{Columns: []report.Column{{Name: "variant"}, {Name: "with"}, {Name: "platforms", Shrink: true}, {Name: "image", Shrink: true}}}
+	for _, img := range r.Images {
+		for i, tag := range img.Tags {
+			if i == 0 {
+				table.Add(defaultTo(img.Variant, "-"), img.With, strings.Join(img.Platforms, " "), img.Repository+":"+tag)
+			} else {
+				table.Add("", "", "", img.Repository+":"+tag)
+			}
+		}
+	}
+	return out.Table(table)
+}
