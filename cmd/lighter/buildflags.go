@@ -280,13 +280,13 @@ func (b *buildCmd) checkCaches(req engine.Request) error {
 	}
 	take := func(name, by string) error {
 		ref, err := image.ParseReference(name)
-		if err != nil {
-			return nil // a directory, or what others will refuse
-		}
-		if other, ok := taken[ref.String()]; ok {
+		other, ok := taken[ref.String()]
+		if err == nil && ok {
 			return fmt.Errorf("%s and %s would both be written to %s; give the cache a tag of its own, as %s:buildcache", other, by, name, ref.Name())
 		}
-		taken[ref.String()] = by
+		if err == nil { // a directory is no name
+			taken[ref.String()] = by
+		}
 		return nil
 	}
 	for _, e := range req.CacheTo {
@@ -294,9 +294,6 @@ func (b *buildCmd) checkCaches(req engine.Request) error {
 			return err
 		}
 	}
-	to, err := parseMountsTo(b.CacheMountsTo)
-	if err != nil {
-		return nil // none, or told where it is used
-	}
+	to, _ := parseMountsTo(b.CacheMountsTo) // what is wrong with it is told where it is used
 	return take(to.ref, "its mounts")
 }
