@@ -21,6 +21,7 @@ type cacheCmd struct {
 	Inspect cacheInspectCmd `cmd:"" help:"Show what a cache in a registry or directory holds: cache mounts, or layers."`
 	Push    cachePushCmd    `cmd:"" help:"Send what the engine's cache mounts hold."`
 	Pull    cachePullCmd    `cmd:"" help:"Fill the engine's cache mounts with what was sent."`
+	Agent   cacheAgentCmd   `cmd:"" hidden:"" help:"Serve cache mounts on standard input and output."`
 }
 
 type cacheLsCmd struct {

@@ -40,7 +40,7 @@ func (f *engineFlags) open(ctx context.Context, opt buildkit.Options) (*openEngi
 	if _, err := f.cacheLimit(); err != nil {
 		return nil, err
 	}
-	opt.Embedded = f.embedded()
+	opt.Embedded, opt.Agent = f.embedded(), mountAgent()
 	switch f.EngineAddr {
 	case "":
 		return f.openShared(ctx, opt)

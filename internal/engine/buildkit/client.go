@@ -44,6 +44,8 @@ type Options struct {
 	// Log is the path of an embedded engine's log, for the user who wants to
 	// know why it ended; "" is an engine that is not ours.
 	Log string
+	// Agent carries cache mounts to and from an engine that is not lighter's.
+	Agent Agent
 }
 
 // Credentials looks up how to log in at a registry host. An empty Credential
@@ -61,6 +63,9 @@ type Client struct {
 	bk   *client.Client
 	addr string
 	opt  Options
+
+	mu     sync.Mutex
+	remote remoteMounts
 }
 
 var _ engine.Engine = (*Client)(nil)

@@ -1,9 +1,12 @@
 package buildkit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -35,6 +38,13 @@ func (p mountsProvider) restore(stream grpc.ServerStream) error {
 // SaveMounts hands the contents of the cache mounts that steps were given to
 // mounts. Steps are the IDs of those that ran, as events have them.
 func (c *Client) SaveMounts(ctx context.Context, steps []string, to engine.Mounts) error {
+	a, err := c.foreign(ctx)
+	if err != nil {
+		return err
+	}
+	if a != nil {
+		return c.saveOver(ctx, a, steps, to)
+	}
 	return c.aboutMounts(func(conn *grpc.ClientConn) error {
 		var used []engine.CacheMount
 		if err := askMounts(ctx, conn, usedMethod, steps, &used); err != nil {
@@ -47,6 +57,13 @@ func (c *Client) SaveMounts(ctx context.Context, steps []string, to engine.Mount
 // CacheMounts lists the cache mounts that the engine has. Of those that start
 // from something only the ones that steps of this engine's process were given.
 func (c *Client) CacheMounts(ctx context.Context) (list []engine.CacheMount, err error) {
+	a, err := c.foreign(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if a != nil {
+		return c.listOver(ctx, a)
+	}
 	err = c.aboutMounts(func(conn *grpc.ClientConn) error {
 		return askMounts(ctx, conn, listMethod, struct{}{}, &list)
 	})
@@ -56,12 +73,26 @@ func (c *Client) CacheMounts(ctx context.Context) (list []engine.CacheMount, err
 // PushMounts hands the contents of cache mounts to mounts, but for those that a
 // build has for itself, or that are not there.
 func (c *Client) PushMounts(ctx context.Context, list []engine.CacheMount, to engine.Mounts) error {
+	a, err := c.foreign(ctx)
+	if err != nil {
+		return err
+	}
+	if a != nil {
+		return c.pushOver(ctx, a, list, to)
+	}
 	return c.aboutMounts(func(conn *grpc.ClientConn) error { return saveMounts(ctx, conn, list, to) })
 }
 
 // PullMount fills a cache mount, and makes one where the engine has none. The
 // engine knows a mount that starts from something (Base) only after a step has used it.
 func (c *Client) PullMount(ctx context.Context, m engine.CacheMount, from engine.Mounts) error {
+	a, err := c.foreign(ctx)
+	if err != nil {
+		return err
+	}
+	if a != nil {
+		return c.pullOver(ctx, a, m, from)
+	}
 	return c.aboutMounts(func(conn *grpc.ClientConn) error {
 		return overMounts(ctx, conn, fillMethod, []engine.CacheMount{m}, func(ctx context.Context, stream *byteStream) error {
 			if err := from.Restore(ctx, m, stream); err != nil {
@@ -72,6 +103,12 @@ func (c *Client) PullMount(ctx context.Context, m engine.CacheMount, from engine
 			_, err := io.Copy(io.Discard, stream)
 			return err
 		})
+	})
+}
+
+func sortMounts(list []engine.CacheMount) {
+	slices.SortFunc(list, func(a, b engine.CacheMount) int {
+		return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Platform, b.Platform), strings.Compare(a.Base, b.Base))
 	})
 }
 

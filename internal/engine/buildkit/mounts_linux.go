@@ -2,7 +2,6 @@ package buildkit
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/cache"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/frontend"
@@ -26,8 +24,6 @@ import (
 	"github.com/moby/buildkit/util/progress"
 	"github.com/moby/buildkit/worker"
 	digest "github.com/opencontainers/go-digest"
-	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/lighter-oci/lighter/internal/engine"
 )
@@ -83,13 +79,6 @@ func hasCacheMount(op *pb.ExecOp) bool {
 	return false
 }
 
-func platformName(p *pb.Platform) string {
-	if p == nil {
-		return platforms.Format(platforms.Normalize(platforms.DefaultSpec()))
-	}
-	return platforms.Format(ocispecs.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant})
-}
-
 // stepMounts is the cache as one step sees it. BuildKit prepares the mounts of
 // a step one after the other: the root first, then for a cache mount it searches
 // its index for the directory, and takes what it found or makes a new one.
@@ -138,36 +127,25 @@ func (s *stepMounts) mount(dir string) *usedMount {
 		}
 		u := &usedMount{CacheMount: engine.CacheMount{ID: id, Platform: s.platform}, dir: dir, selector: m.Selector}
 		if inputs := s.step.Inputs(); m.Input >= 0 && int(m.Input) < len(inputs) {
-			u.Base = recipe(inputs[m.Input].Vertex, map[digest.Digest]string{})
+			u.Base = recipeOf(inputs[m.Input].Vertex, map[digest.Digest]string{})
 		}
 		return u
 	}
 	return nil
 }
 
-// recipe is a digest of how a step comes about that is the same in any build:
-// those of BuildKit's vertices have in them which session local files come
-// from. known holds those of steps that were met before.
-func recipe(v solver.Vertex, known map[digest.Digest]string) string {
+// recipeOf is the recipe of a step. known holds those of steps that were met before.
+func recipeOf(v solver.Vertex, known map[digest.Digest]string) string {
 	if r, ok := known[v.Digest()]; ok {
 		return r
 	}
-	sum := sha256.New()
-	for _, in := range v.Inputs() {
-		fmt.Fprintf(sum, "%s %d\n", recipe(in.Vertex, known), in.Index)
+	inputs := make([]string, len(v.Inputs()))
+	for i, in := range v.Inputs() {
+		inputs[i] = fmt.Sprintf("%s %d", recipeOf(in.Vertex, known), in.Index)
 	}
-	if op, ok := v.Sys().(*pb.Op); ok {
-		op = op.CloneVT()
-		op.Inputs = nil
-		if src := op.GetSource(); src != nil && strings.HasPrefix(src.Identifier, "local://") {
-			src.Attrs = nil
-		}
-		b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(op) // what was unmarshaled
-		sum.Write(b)
-	}
-	r := digest.NewDigest(digest.SHA256, sum).String()
-	known[v.Digest()] = r
-	return r
+	op, _ := v.Sys().(*pb.Op)
+	known[v.Digest()] = recipe(op, inputs)
+	return known[v.Digest()]
 }
 
 // New makes something that the step needs. A mount that is new is filled where

@@ -75,9 +75,6 @@ func (t *mountTravel) usedBy(stream grpc.ServerStream) error {
 	return sendJSON(stream, out)
 }
 
-// errInUse is a mount that a build has for itself, or that is gone.
-var errInUse = errors.New("in use by a build, or pruned")
-
 // existing is a cache in which no mount is made: BuildKit makes another, empty
 // one where the one that is looked for is taken.
 type existing struct{ cache.Manager }
@@ -162,9 +159,7 @@ func (t *mountTravel) list(stream grpc.ServerStream) error {
 			out = append(out, engine.CacheMount{ID: dir, Platform: platformName(nil)})
 		}
 	}
-	slices.SortFunc(out, func(a, b engine.CacheMount) int {
-		return strings.Compare(a.ID+"\x00"+a.Platform+"\x00"+a.Base, b.ID+"\x00"+b.Platform+"\x00"+b.Base)
-	})
+	sortMounts(out)
 	return sendJSON(stream, out)
 }
 

@@ -43,8 +43,12 @@ func newWorker(cfg Config, pool *codec.Pool, hosts docker.RegistryHosts, room *r
 	if err := putAway(context.Background(), cfg.State, runcPath); err != nil {
 		return nil, err
 	}
+	labels := map[string]string{labelVariants: "true"}
+	if cfg.Mounts != nil {
+		labels[labelMounts] = "true"
+	}
 	opt, err := runc.NewWorkerOpt(cfg.State, snapshotter(cfg.State), rootless, oci.ProcessSandbox,
-		map[string]string{labelVariants: "true"}, nil, net, nil, binary, "", false, nil, "", "", nil)
+		labels, nil, net, nil, binary, "", false, nil, "", "", nil)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,305 @@
+package buildkit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/buildkit/client"
+	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
+	digest "github.com/opencontainers/go-digest"
+	"github.com/tonistiigi/fsutil"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/lighter-oci/lighter/internal/engine"
+)
+
+// labelMounts tells clients that a worker gives out cache mounts by itself.
+const labelMounts = "lighter.mounts"
+
+// remoteMounts is what is known of the cache mounts of builds on a BuildKit that is not
+// lighter's: the definition of each says what its steps mount, before any runs.
+type remoteMounts struct {
+	used map[string][]mountUse // by step
+	opt  client.SolveOpt       // of the build that was the last to be known
+}
+
+// buildOver is Solve for an engine that is not lighter's: the frontend's answer says
+// which cache mounts there are, and new ones are filled before anything runs.
+func (c *Client) buildOver(ctx context.Context, from engine.Mounts, a *agents, opt client.SolveOpt, statuses chan *client.SolveStatus) (*client.SolveResponse, error) {
+	ask := gateway.SolveRequest{Frontend: opt.Frontend, FrontendOpt: maps.Clone(opt.FrontendAttrs)}
+	if a.err == nil {
+		opt.LocalMounts[localAgent] = a.files
+	}
+	return c.bk.Build(ctx, opt, "lighter", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		res, err := gw.Solve(ctx, ask)
+		if err != nil {
+			return nil, err
+		}
+		a.gw = gw
+		uses, err := usesOf(ctx, res)
+		if err != nil {
+			return nil, err
+		}
+		c.remember(uses, opt)
+		return res, c.restore(ctx, from, a, uses, statuses)
+	}, statuses)
+}
+
+// usesOf are the cache mounts that a result may need.
+func usesOf(ctx context.Context, res *gateway.Result) (uses []mountUse, err error) {
+	err = res.EachRef(func(ref gateway.Reference) error {
+		state, err := ref.ToState()
+		if err != nil {
+			return err
+		}
+		def, err := state.Marshal(ctx)
+		if err != nil {
+			return err
+		}
+		more, err := mountUses(def.ToPB())
+		uses = append(uses, more...)
+		return err
+	})
+	return uses, err
+}
+
+func (c *Client) remember(uses []mountUse, opt client.SolveOpt) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.remote.used == nil || len(c.remote.used) > maxUsed {
+		c.remote.used = map[string][]mountUse{}
+	}
+	for _, u := range uses {
+		step := u.step.String()
+		if !slices.ContainsFunc(c.remote.used[step], func(k mountUse) bool { return k.CacheMount == u.CacheMount }) {
+			c.remote.used[step] = append(c.remote.used[step], u)
+		}
+	}
+	c.remote.opt = opt
+}
+
+// atOnce bounds how many agents run at the same time.
+const atOnce = 4
+
+// restore fills those of uses that the engine does not have yet. Errors are the
+// context's: from has said what else there was.
+func (c *Client) restore(ctx context.Context, from engine.Mounts, a *agents, uses []mountUse, statuses chan *client.SolveStatus) error {
+	if len(uses) == 0 {
+		return nil
+	}
+	here, err := c.mountsThere(ctx)
+	if err != nil {
+		return err
+	}
+	isHere := func(u mountUse) bool {
+		return slices.ContainsFunc(here, func(m mountThere) bool { return m.id == u.ID && !m.based })
+	}
+	seen := map[string]bool{}
+	var eg errgroup.Group
+	eg.SetLimit(atOnce)
+	for _, u := range uses {
+		// Those that start from something have no name that is known.
+		if seen[u.dir()] || u.anew || u.Base == "" && isHere(u) {
+			continue
+		}
+		seen[u.dir()] = true
+		eg.Go(func() error {
+			done := func() {}
+			l := &lateAgent{start: func() (*agentProcess, error) {
+				done = said(statuses, "restoring cache mount "+strings.TrimPrefix(u.ID, "/"))
+				return a.start(ctx, []mountUse{u})
+			}}
+			_ = from.Restore(ctx, u.CacheMount, l)
+			l.end()
+			done()
+			return ctx.Err()
+		})
+	}
+	return eg.Wait()
+}
+
+// said shows something among a build's steps until the function it answers is
+// called.
+func said(statuses chan *client.SolveStatus, name string) func() {
+	began := time.Now()
+	v := client.Vertex{Digest: digest.FromString(name + began.String()), Name: "[internal] " + name, Started: &began}
+	statuses <- &client.SolveStatus{Vertexes: []*client.Vertex{&v}}
+	return func() {
+		now, v := time.Now(), v
+		v.Completed = &now
+		statuses <- &client.SolveStatus{Vertexes: []*client.Vertex{&v}}
+	}
+}
+
+// mountThere is a cache mount of the engine.
+type mountThere struct {
+	id    string
+	based bool // it starts from something
+	inUse bool
+}
+
+// mountsThere lists them. BuildKit names them in what it says about its cache, and
+// nowhere else.
+func (c *Client) mountsThere(ctx context.Context) ([]mountThere, error) {
+	usage, err := c.bk.DiskUsage(ctx, client.WithFilter([]string{"type==" + string(client.UsageRecordTypeCacheMount)}))
+	if err != nil {
+		return nil, fmt.Errorf("list cache mounts: %w", err)
+	}
+	var list []mountThere
+	for _, u := range usage {
+		if m := (mountThere{describedID(u.Description), len(u.Parents) > 0, u.InUse}); m.id != "" && m.id != recordsID {
+			list = append(list, m)
+		}
+	}
+	return list, nil
+}
+
+// describedID is the ID of a cache mount by BuildKit's description of it: "cached
+// mount TARGET from MAKER", and where its ID is another one, "with id" and that.
+func describedID(what string) string {
+	what, _ = strings.CutPrefix(what, "cached mount ")
+	if _, quoted, ok := cutLast(what, " with id "); ok {
+		if id, err := strconv.Unquote(quoted); err == nil {
+			return id
+		}
+	}
+	id, _, _ := strings.Cut(what, " from ")
+	return id
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
+}
+
+// saveOver is SaveMounts for an engine that is not lighter's.
+func (c *Client) saveOver(ctx context.Context, a *agents, steps []string, to engine.Mounts) error {
+	c.mu.Lock()
+	var uses []mountUse
+	for _, step := range steps {
+		for _, u := range c.remote.used[step] {
+			if !slices.ContainsFunc(uses, func(k mountUse) bool { return k.dir() == u.dir() }) {
+				uses = append(uses, u)
+			}
+		}
+	}
+	opt := c.remote.opt
+	c.mu.Unlock()
+	return c.withAgent(ctx, a, opt, uses, to.Save)
+}
+
+// withAgent calls f with the stream of an agent beside the mounts.
+func (c *Client) withAgent(ctx context.Context, a *agents, opt client.SolveOpt, uses []mountUse, f func(context.Context, []engine.CacheMount, io.ReadWriteCloser) error) (err error) {
+	if len(uses) == 0 {
+		return nil
+	}
+	if a.err != nil {
+		return a.err
+	}
+	list := make([]engine.CacheMount, len(uses))
+	for i, u := range uses {
+		list[i] = u.CacheMount
+	}
+	about := client.SolveOpt{
+		LocalMounts: maps.Clone(opt.LocalMounts), OCIStores: opt.OCIStores, SharedKey: opt.SharedKey,
+		Session: opt.Session, AllowedEntitlements: opt.AllowedEntitlements,
+		FrontendAttrs: map[string]string{}, Internal: true, // no build for the engine's history
+	}
+	if about.LocalMounts == nil {
+		about.LocalMounts = map[string]fsutil.FS{}
+	}
+	about.LocalMounts[localAgent] = a.files
+	_, berr := c.bk.Build(ctx, about, "lighter", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+		a.gw = gw
+		l := &lateAgent{start: func() (*agentProcess, error) { return a.start(ctx, uses) }}
+		defer l.end()
+		err = f(ctx, list, l)
+		return gateway.NewResult(), nil
+	}, nil)
+	if err != nil {
+		return err
+	}
+	return berr
+}
+
+// foreign is what brings agents to an engine that is not lighter's; nil where it
+// is, and gives out its cache mounts by itself.
+func (c *Client) foreign(ctx context.Context) (*agents, error) {
+	if c.opt.Embedded {
+		return nil, nil
+	}
+	workers, err := c.bk.ListWorkers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(workers, func(w *client.WorkerInfo) bool { return w.Labels[labelMounts] != "" }) {
+		return nil, nil
+	}
+	return c.agents(workers), nil
+}
+
+// listOver is CacheMounts for an engine that is not lighter's.
+func (c *Client) listOver(ctx context.Context, a *agents) ([]engine.CacheMount, error) {
+	there, err := c.mountsThere(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := []engine.CacheMount{}
+	for _, t := range there {
+		if m := (engine.CacheMount{ID: t.id, Platform: a.platform}); !t.based && !slices.Contains(list, m) {
+			list = append(list, m)
+		}
+	}
+	sortMounts(list)
+	return list, nil
+}
+
+// pushOver is PushMounts for an engine that is not lighter's.
+func (c *Client) pushOver(ctx context.Context, a *agents, list []engine.CacheMount, to engine.Mounts) error {
+	there, err := c.mountsThere(ctx)
+	if err != nil {
+		return err
+	}
+	var uses []mountUse
+	for _, m := range list {
+		if slices.Contains(there, mountThere{id: m.ID}) && m.Base == "" {
+			uses = append(uses, useOf(m))
+		}
+	}
+	return c.withAgent(ctx, a, client.SolveOpt{}, uses, to.Save)
+}
+
+// pullOver is PullMount for an engine that is not lighter's.
+func (c *Client) pullOver(ctx context.Context, a *agents, m engine.CacheMount, from engine.Mounts) error {
+	there, err := c.mountsThere(ctx)
+	switch {
+	case err != nil:
+		return err
+	case m.Base != "":
+		return fmt.Errorf("cache mount %s starts from something: only a build can restore it", m.ID)
+	case slices.Contains(there, mountThere{id: m.ID, inUse: true}):
+		return fmt.Errorf("cache mount %s is %w", m.ID, errInUse)
+	}
+	return c.withAgent(ctx, a, client.SolveOpt{}, []mountUse{useOf(m)}, func(ctx context.Context, _ []engine.CacheMount, conn io.ReadWriteCloser) error {
+		return from.Restore(ctx, m, conn)
+	})
+}
+
+// errInUse is a mount that a build has for itself, or that is gone.
+var errInUse = errors.New("in use by a build, or pruned")
+
+// useOf is a mount as any step would have it that starts from nothing.
+func useOf(m engine.CacheMount) mountUse {
+	return mountUse{CacheMount: m, mount: &pb.Mount{Dest: "/mount", CacheOpt: &pb.CacheOpt{ID: m.ID}}}
+}
