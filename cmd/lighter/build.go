@@ -194,7 +194,7 @@ func (b *buildCmd) request() (engine.Request, error) {
 	if name == "" {
 		name = defaultCompression
 	}
-	comp, more, err := compressions(codec.Parse, name, b.AddCompression)
+	layers, _, err := compressions(codec.Parse, name, b.AddCompression)
 	if err != nil {
 		return engine.Request{}, err
 	}
@@ -216,7 +216,7 @@ func (b *buildCmd) request() (engine.Request, error) {
 		Context: b.Context, Dockerfile: b.File, Stdin: os.Stdin, Target: b.Target,
 		Platforms: b.Platform, NoCache: b.NoCache, NoCacheFilter: b.NoCacheFilter, Pull: b.Pull,
 		AddHosts: b.AddHost, Network: b.Network, Ulimits: b.Ulimit, CgroupParent: b.CgroupP,
-		Allow: b.Allow, Annotations: b.Annotation, Compression: comp, AddCompression: more, Force: b.ForceCompression,
+		Allow: b.Allow, Annotations: b.Annotation, Compression: layers.Compression, AddCompression: layers.Added, Force: b.ForceCompression,
 		Check: b.Check || b.Call == "check",
 	}
 	b.Check = req.Check
@@ -240,22 +240,24 @@ func (b *buildCmd) request() (engine.Request, error) {
 // BuildKit has its own.
 func honoured(req engine.Request) error {
 	flags := engine.Layers{Compression: req.Compression, Added: req.AddCompression}
-	check := func(l engine.Layers) error {
-		variants, err := l.Variants()
-		for _, c := range variants {
-			if err == nil {
-				err = c.Validate()
+	check := func(l engine.Layers, first, added string) error {
+		if err := l.Compression.Validate(); err != nil {
+			return fmt.Errorf("%s: %w", first, err)
+		}
+		for _, c := range l.Added {
+			if err := c.Validate(); err != nil {
+				return fmt.Errorf("%s: %w", added, err)
 			}
 		}
-		return err
+		return nil
 	}
-	if err := check(flags); err != nil {
-		return fmt.Errorf("--compression: %w", err)
+	if err := check(flags, "--compression", "--add-compression"); err != nil {
+		return err
 	}
 	for _, o := range req.Outputs {
 		want, err := flags.With(o.Attrs)
 		if err == nil {
-			err = check(want)
+			err = check(want, engine.AttrCompression, engine.AttrAdd)
 		}
 		if err != nil {
 			return fmt.Errorf("output type=%s: %w", o.Type, err)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/distribution/reference"
@@ -71,7 +70,7 @@ func pushOutput(req *engine.Request) {
 // checkVariants refuses variants that would go nowhere. What a kind of output
 // takes, the engine's client knows.
 func (b *buildCmd) checkVariants(req engine.Request) error {
-	added := func(o engine.Output) bool { return o.Attrs["add-compression"] != "" }
+	added := func(o engine.Output) bool { return o.Attrs[engine.AttrAdd] != "" }
 	switch {
 	case len(req.AddCompression) == 0 && !slices.ContainsFunc(req.Outputs, added):
 	case b.Load:
@@ -108,13 +107,11 @@ func (b *buildCmd) nameOutput(req *engine.Request, o *engine.Output) error {
 	return nil
 }
 
+// isTrue reads an attribute. That it is neither true nor false, the engine's
+// client says.
 func isTrue(attrs map[string]string, key string) bool {
-	v, ok := attrs[key]
-	if !ok {
-		return false
-	}
-	b, err := strconv.ParseBool(v)
-	return v == "" || (err == nil && b)
+	on, err := engine.Flag(attrs, key, false)
+	return err == nil && on
 }
 
 // parseOutput reads one -o. A bare path is a directory, a bare dash a tar on

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/image"
 )
 
@@ -14,35 +15,31 @@ const defaultCompression = "zstd:3"
 // parseCompression reads CODEC[:LEVEL], and zstd:chunked[:LEVEL], which is
 // containers/image's name for zstd that is fetched by parts.
 func parseCompression(s string) (comp codec.Compression, chunked bool, err error) {
+	plain := s
 	if level, ok := strings.CutPrefix(s, image.TOCChunked); ok {
-		s, chunked = "zstd"+level, true
+		plain, chunked = string(codec.Zstd)+level, true
 	}
-	comp, err = codec.Parse(s)
+	if comp, err = codec.Parse(plain); err != nil {
+		err = fmt.Errorf("compression %q: no such codec or level; use zstd[:1-22], zstd:chunked[:1-22], gzip[:1-9] or uncompressed", s)
+	}
 	return comp, chunked, err
 }
 
-// compressions reads --compression and every --add-compression, which together
-// are the variants of an image.
-func compressions(parse func(string) (codec.Compression, error), name string, added []string) (want codec.Compression, more []codec.Compression, err error) {
-	read := func(flag, s string) (codec.Compression, error) {
-		c, err := parse(s)
-		if err != nil {
-			return c, fmt.Errorf("%s: %w", flag, err)
-		}
-		return c, nil
-	}
-	if want, err = read("--compression", name); err != nil {
-		return want, nil, err
+// compressions reads --compression and every --add-compression, and answers the
+// variants that they make of an image, too.
+func compressions(parse func(string) (codec.Compression, error), name string, added []string) (l engine.Layers, variants []codec.Compression, err error) {
+	if l.Compression, err = parse(name); err != nil {
+		return l, nil, fmt.Errorf("--compression: %w", err)
 	}
 	for _, s := range added {
-		c, err := read("--add-compression", s)
+		c, err := parse(s)
 		if err != nil {
-			return want, nil, err
+			return l, nil, fmt.Errorf("--add-compression: %w", err)
 		}
-		more = append(more, c)
+		l.Added = append(l.Added, c)
 	}
-	if _, err := image.Variants(append([]codec.Compression{want}, more...)...); err != nil {
-		return want, nil, fmt.Errorf("--add-compression %w", err)
+	if variants, err = l.Variants(); err != nil {
+		return l, nil, fmt.Errorf("--add-compression %w", err)
 	}
-	return want, more, nil
+	return l, variants, nil
 }

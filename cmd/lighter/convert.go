@@ -58,22 +58,19 @@ func (c *convertCmd) variants(to image.Location) ([]codec.Compression, error) {
 		}
 		return nil, nil
 	}
-	want, more, err := compressions(c.parse, name, c.AddCompression)
-	if err != nil {
-		return nil, err
-	}
-	return image.Variants(append([]codec.Compression{want}, more...)...)
+	_, variants, err := compressions(c.parse, name, c.AddCompression)
+	return variants, err
 }
 
 // parse reads a compression that this binary is to make, and notes whether it
 // is zstd:chunked.
 func (c *convertCmd) parse(s string) (codec.Compression, error) {
 	comp, chunked, err := parseCompression(s)
-	if err == nil {
-		err = comp.Validate()
+	if err != nil {
+		return comp, fmt.Errorf("%w, or --compression keep", err)
 	}
 	c.chunked = c.chunked || chunked
-	return comp, err
+	return comp, comp.Validate()
 }
 
 // defaultFor is what layers become for a destination where nothing was asked

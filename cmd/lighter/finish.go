@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -111,8 +112,8 @@ func rootDescriptor(ctx context.Context, eng *openEngine, dgst string) (ocispec.
 // asked for: for each place a proof for each variant.
 func (b *buildCmd) prove(ctx context.Context, client *registry.Client, req engine.Request, resp *engine.Response) ([][]report.Proof, error) {
 	var proofs [][]report.Proof
-	for _, o := range req.Outputs {
-		levelAsked := strings.Contains(b.Compression, ":") || o.Attrs[engine.AttrLevel] != ""
+	for i, o := range req.Outputs {
+		levelAsked := strings.Contains(cmp.Or(o.Attrs[engine.AttrCompression], b.Compression), ":") || o.Attrs[engine.AttrLevel] != ""
 		if !isTrue(o.Attrs, "push") {
 			continue
 		}
@@ -120,8 +121,11 @@ func (b *buildCmd) prove(ctx context.Context, client *registry.Client, req engin
 		if err != nil {
 			return nil, err
 		}
+		if resp.Digests[i] == "" && isTrue(o.Attrs, "push-by-digest") {
+			return nil, fmt.Errorf("%s: pushed by digest, but this BuildKit names the digest of the last output only: push it in a build of its own", o.Attrs["name"])
+		}
 		for n := range strings.SplitSeq(o.Attrs["name"], ",") {
-			p, err := proveOne(ctx, client, n, want, levelAsked, resp)
+			p, err := proveOne(ctx, client, n, resp.Digests[i], want, levelAsked, resp)
 			if err != nil {
 				return nil, fmt.Errorf("pushed, but reading it back failed: %w", err)
 			}
@@ -131,7 +135,7 @@ func (b *buildCmd) prove(ctx context.Context, client *registry.Client, req engin
 	return proofs, nil
 }
 
-func proveOne(ctx context.Context, client *registry.Client, name string, want engine.Layers, levelAsked bool, resp *engine.Response) ([]report.Proof, error) {
+func proveOne(ctx context.Context, client *registry.Client, name, dgst string, want engine.Layers, levelAsked bool, resp *engine.Response) ([]report.Proof, error) {
 	variants, err := want.Variants()
 	if err != nil {
 		return nil, err
@@ -145,8 +149,9 @@ func proveOne(ctx context.Context, client *registry.Client, name string, want en
 		return nil, err
 	}
 	// By digest: the tag may be somebody else's by now, and what was pushed is
-	// what has to be proven.
-	img, err := image.Read(ctx, repo, resp.Digest, image.ReadOptions{})
+	// what has to be proven. A BuildKit that is not lighter's names the last
+	// output's only, and the others are what their tags say.
+	img, err := image.Read(ctx, repo, cmp.Or(dgst, ref.Identifier()), image.ReadOptions{})
 	if err != nil {
 		return nil, err
 	}

@@ -50,11 +50,11 @@ func (p *packCmd) deliveries() ([]delivery, error) {
 	if name == "" {
 		name = defaultCompression
 	}
-	want, more, err := compressions(codec.Parse, name, p.AddCompression)
+	flags, _, err := compressions(codec.Parse, name, p.AddCompression)
 	if err != nil {
 		return nil, err
 	}
-	flags := engine.Layers{Compression: want, Added: more, Force: p.ForceCompression}
+	flags.Force = p.ForceCompression
 	var req engine.Request
 	for _, s := range p.Output {
 		o, err := parseOutput(s)

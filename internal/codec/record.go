@@ -41,7 +41,8 @@ func (r *Record) Serves(want Compression, layout Layout, exactly bool) bool {
 
 // recordVersion is raised when the same tar, compression, frame size and
 // encoder make other bytes because this package changed.
-const recordVersion = 1
+// Version 2: a zstd frame is its own window.
+const recordVersion = 2
 
 // maxRecord bounds a record in bytes. Its length is one byte in a zstd blob.
 const maxRecord = 190

@@ -104,7 +104,8 @@ type SSH struct {
 
 // Response is what a finished build made.
 type Response struct {
-	Digest       string          // manifest or index; "" for local and tar outputs
+	Digest       string          // manifest or index, the last output's; "" for local and tar outputs
+	Digests      []string        // the same of each output; "" where it makes no image, or the engine names only the last one's
 	ConfigDigest string          // "" for an index
 	Names        []string        // references it was given
 	Metadata     map[string]any  // what --metadata-file writes

@@ -15,7 +15,7 @@ func (g *graph) baseLayers() []report.Finding {
 	r := g.Request
 	// Of several variants one is gzip because somebody asked for it.
 	variants := len(r.AddCompression) > 0 ||
-		slices.ContainsFunc(r.Outputs, func(o engine.Output) bool { return o.Attrs["add-compression"] != "" })
+		slices.ContainsFunc(r.Outputs, func(o engine.Output) bool { return o.Attrs[engine.AttrAdd] != "" })
 	if r.Compression.Codec != codec.Zstd || r.Force || variants || len(g.Outline.Stages) == 0 {
 		return nil
 	}

@@ -128,6 +128,7 @@ func (e *layerExport) Export(ctx context.Context, src *exporter.Source, info exp
 	}
 	resp, finalize, ref, err := e.ExporterInstance.Export(ctx, wrapped, info)
 	if err == nil {
+		resp[respDigest(e.ID())] = resp[exptypes.ExporterImageDigestKey]
 		err = addBaseLayers(resp, src)
 	}
 	return resp, finalize, ref, err

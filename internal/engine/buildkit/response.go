@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -20,18 +22,27 @@ import (
 	"github.com/lighter-oci/lighter/internal/image"
 )
 
-// response reads what the exporters answered.
-func response(attrs map[string]string) (*engine.Response, error) {
+// response reads what the exporters answered to outs.
+func response(attrs map[string]string, outs []engine.Output) (*engine.Response, error) {
 	out := &engine.Response{
 		Digest:       attrs[exptypes.ExporterImageDigestKey],
 		ConfigDigest: attrs[exptypes.ExporterImageConfigDigestKey],
+		Digests:      make([]string, len(outs)),
 		Metadata:     map[string]any{},
+	}
+	last := true
+	for i, o := range slices.Backward(outs) {
+		out.Digests[i] = attrs[respDigest(i)]
+		if out.Digests[i] == "" && last && makesImage(o.Type) {
+			out.Digests[i] = out.Digest
+		}
+		last = last && !makesImage(o.Type)
 	}
 	if names := attrs[exptypes.ExporterImageNameKey]; names != "" {
 		out.Names = strings.Split(names, ",")
 	}
 	for k, v := range attrs {
-		if k != respBaseLayers {
+		if !strings.HasPrefix(k, respPrefix) {
 			out.Metadata[k] = decoded(v)
 		}
 	}
@@ -43,8 +54,20 @@ func response(attrs map[string]string) (*engine.Response, error) {
 	return out, nil
 }
 
-// respBaseLayers is where lighter's engine answers the diffIDs of base images.
-const respBaseLayers = "lighter.base-layers"
+// Keys of what lighter's engine answers besides.
+const (
+	respPrefix     = "lighter."
+	respBaseLayers = respPrefix + "base-layers" // the diffIDs of base images
+)
+
+// respDigest is where lighter's engine answers the digest of one output. The
+// answers of all become one map, and of BuildKit's own keys the last one's stays.
+func respDigest(output int) string { return respPrefix + "digest." + strconv.Itoa(output) }
+
+// makesImage tells the kinds of outputs that have a digest.
+func makesImage(kind string) bool {
+	return kind == client.ExporterImage || kind == client.ExporterOCI || kind == client.ExporterDocker
+}
 
 // decoded opens values that are JSON behind base64, as descriptors and
 // provenance are; --metadata-file shows those as objects.

@@ -125,7 +125,7 @@ func (c *Client) solve(ctx context.Context, req engine.Request, opt client.Solve
 	if err != nil {
 		return nil, err
 	}
-	return response(res.ExporterResponse)
+	return response(res.ExporterResponse, req.Outputs)
 }
 
 // checkPlatforms refuses Windows on the embedded engine: BuildKit marks the

@@ -113,6 +113,7 @@ func (e *variantExport) Export(ctx context.Context, src *exporter.Source, info e
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	resp[respDigest(e.ID())] = root.Digest.String()
 	ref := containerimage.NewDescriptorReference(root, done)
 	if !e.out.push || len(g.names) == 0 {
 		return resp, nil, ref, nil
