@@ -67,7 +67,7 @@ func (a Agent) files(on []ocispecs.Platform) (files agentFS, command []string, e
 		return nil, nil, fmt.Errorf("the agent for cache mounts: %w", err)
 	}
 	if err != nil || !slices.ContainsFunc(on, func(p ocispecs.Platform) bool { return p.OS == "linux" && p.Architecture == machines[f.Machine] }) {
-		return nil, nil, fmt.Errorf("cache mounts there need a lighter for %s, which %s is not: name one with LIGHTER_AGENT=FILE", platforms.Format(on[0]), path)
+		return nil, nil, fmt.Errorf("that engine's cache mounts need a lighter for %s, which %s is not: name one with LIGHTER_AGENT=FILE", platforms.Format(on[0]), path)
 	}
 	defer f.Close()
 	const name, loaderName, dir = "lighter", "loader", "/" + agentDir + "/"
