@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/lighter-oci/lighter/internal/registry/registrytest"
+)
+
+// cachingSite is a site whose build fills a cache mount with as many files as
+// show a torn one, all of one round.
+type cachingSite struct {
+	*site
+}
+
+// build answers the command line of a build of a round, with the mount of an id.
+func (s *cachingSite) build(id, round string, args ...string) []string {
+	context := s.shell("app-"+id, "ARG ROUND",
+		"RUN --mount=type=cache,id="+id+",target=/c cat /c/* 2>/dev/null | sort | uniq -c | sed 's/^ */was: /'; for i in $(seq 300); do echo round $ROUND > /c/$i; done")
+	return slices.Concat([]string{"build", "--build-arg", "ROUND=" + round}, args, []string{context})
+}
+
+// another machine has what the artifact has of a mount: one whole round, which is
+// answered, or "" for none.
+func (s *cachingSite) another(id, ref string) string {
+	s.t.Helper()
+	other := newSite(s.t)
+	was := found(other.ok(slices.Concat([]string{"build", "--build-arg", "ROUND=look", "--cache-mounts-from", ref}, []string{filepath.Join(s.dir, "app-"+id)})...))
+	switch len(was) {
+	case 0:
+		return ""
+	case 1:
+		if round, ok := strings.CutPrefix(was[0], "300 round "); ok {
+			return round
+		}
+	}
+	s.t.Errorf("a torn mount: %q", was)
+	return ""
+}
+
+// found is what a step says that its mount held.
+func found(said string) (was []string) {
+	for line := range strings.Lines(said) {
+		if _, what, ok := strings.Cut(strings.TrimSpace(line), "was: "); ok && !strings.Contains(line, "RUN") && !strings.Contains(line, "sed") {
+			was = append(was, what)
+		}
+	}
+	return was
+}
+
+// What is killed while it sends cache mounts, with its engine or without, leaves
+// what was there, and the next build sends again.
+func TestKillCaches(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{})
+	proxy := registrytest.NewFaulty(t, reg)
+	s := &cachingSite{site: newSite(t)}
+	const repo = "caches/mounts"
+	to := proxy.Ref(repo) + ":m"
+	s.ok(s.build("one", "0", "--cache-mounts-to", to)...)
+	round := 0
+	for _, at := range []struct{ name, method, part string }{
+		{"blob", "PUT", repo + "/blobs/uploads/"},
+		{"manifest", "PUT", repo + "/manifests/sha256:"},
+		{"tag", "PUT", repo + "/manifests/m"},
+	} {
+		for _, engineToo := range []bool{false, true} {
+			s.sub(fmt.Sprintf("%s, engine too: %v", at.name, engineToo), func(t *testing.T) {
+				was := s.another("one", reg.Ref(repo)+":m")
+				round++
+				c := stall(t, proxy, at.method, at.part).wait(s.start(s.build("one", fmt.Sprint(round), "--cache-mounts-to", to)...))
+				pids := []int{c.Process.Pid}
+				if engineToo {
+					pids = append(pids, s.enginePID())
+				}
+				for _, pid := range pids {
+					if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+						t.Fatal(err)
+					}
+				}
+				<-c.done
+				proxy.Set(nil)
+				if now := s.another("one", reg.Ref(repo)+":m"); now != was {
+					t.Errorf("round %s became %s by a push that was killed", was, now)
+				}
+				round++
+				s.ok(s.build("one", fmt.Sprint(round), "--cache-mounts-to", to)...)
+				if now := s.another("one", reg.Ref(repo)+":m"); now != fmt.Sprint(round) {
+					t.Errorf("the next build sent round %s, not %d", now, round)
+				}
+			})
+		}
+	}
+}
+
+// Two machines that send at the same time lose neither's mounts.
+func TestCachesAtOnce(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{})
+	to := reg.Ref("caches/at-once") + ":m"
+	one, other := &cachingSite{site: newSite(t)}, &cachingSite{site: newSite(t)}
+	a, b := one.start(one.build("one", "1", "--cache-mounts-to", to)...), other.start(other.build("other", "2", "--cache-mounts-to", to)...)
+	for _, c := range []*command{a, b} {
+		if code := c.code(); code != exitDone {
+			t.Errorf("exit code %d: %s", code, c.stderr.String())
+		}
+	}
+	if got := one.another("one", to); got != "1" {
+		t.Errorf("one has round %q", got)
+	}
+	if got := other.another("other", to); got != "2" {
+		t.Errorf("the other has round %q", got)
+	}
+}
+
+// A cache mount that another machine's disk has no room for is empty, and the
+// build works.
+func TestFullDiskCaches(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{})
+	to := reg.Ref("caches/big") + ":m"
+	s := &cachingSite{site: newSite(t)}
+	context := s.shell("big", "RUN --mount=type=cache,target=/c ls /c | sed 's/^/was: /'; test -e /c/big || head -c 200000000 /dev/urandom > /c/big || rm -f /c/big")
+	s.ok("build", "--cache-mounts-to", to, context)
+	small := newSite(t)
+	small.state = filepath.Join(small.disk("small", 150<<20), "state")
+	small.setEnv(small.dir)
+	if said := small.ok("build", "--cache-mounts-from", to, context); len(found(said)) > 0 || !strings.Contains(said, "no space left") {
+		t.Errorf("a mount that has no room: %s", said)
+	}
+}
