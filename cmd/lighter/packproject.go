@@ -135,7 +135,7 @@ func (p *packCmd) plan(ctx context.Context, proj project.Project) ([]toolchain.B
 	t := proj.Toolchain
 	compile := toolchain.Project{
 		Dir: p.Dir, Use: t.Use, Command: t.Command, Output: t.Output, Flags: t.Flags, Env: t.Env,
-		Debug: p.DebugInfo != "", Features: proj.Features, NoDefaults: proj.NoDefaults, Binaries: proj.Binaries, Variant: proj.Name,
+		Debug: p.DebugInfo != "", Features: proj.Features, NoDefaults: proj.NoDefaults, Binaries: proj.Binaries, Variant: proj.Name, Version: p.version,
 	}
 	for _, arg := range append([]string{t.Output}, t.Command...) {
 		if strings.Contains(arg, "{version}") && compile.Version == "" {
