@@ -25,26 +25,35 @@ import (
 // fromProject answers the project, as its file and the flags have it, and a line
 // that says what came from the file. Without a file it is what the flags say.
 func (p *packCmd) fromProject(ctx context.Context) (proj project.Project, said string, err error) {
-	path, err := p.projectFile()
-	if err != nil {
-		return proj, "", usageError{err}
+	if p.Dir != "" {
+		if err := p.absolute(p.Dir); err != nil {
+			return proj, "", err
+		}
+	}
+	path := p.Project
+	switch path {
+	case "none":
+		path = ""
+	case "":
+		if path, err = project.Find(p.Dir); err != nil {
+			return proj, "", err
+		}
 	}
 	if path == "" {
 		if p.Variant != "" {
 			return proj, "", usageError{fmt.Errorf("--variant %s: there is no %s here: make one with `lighter init`", p.Variant, project.Name)}
 		}
-		return proj, "", p.absolute(".")
+		return proj, "", p.absolute(p.Dir)
 	}
-	proj, err = project.Load(path)
-	if err != nil {
+	if proj, err = project.Load(path); err != nil {
 		return proj, "", codeError{exitUsage, err}
 	}
 	if p.Project == "" && p.Dir != "" && !sameDir(p.Dir, proj.Dir()) {
+		other := project.Shown(p.Dir)
 		if p.Variant != "" {
-			return proj, "", usageError{fmt.Errorf("--variant %s: %s is about another directory than %s", p.Variant, project.Shown(path), p.Dir)}
+			return proj, "", usageError{fmt.Errorf("--variant %s: %s is about another directory than %s", p.Variant, project.Shown(path), other)}
 		}
-		said = fmt.Sprintf("note: %s is about another directory than %s, and not used; --project %[1]s uses it", project.Shown(path), p.Dir)
-		return project.Project{}, said, p.absolute(p.Dir)
+		return project.Project{}, fmt.Sprintf("note: %s is about another directory than %s, and not used; --project %[1]s uses it", project.Shown(path), other), nil
 	}
 	if proj, err = versioned(ctx, proj, p.Variant, p.version); err != nil {
 		return proj, "", err
@@ -52,32 +61,21 @@ func (p *packCmd) fromProject(ctx context.Context) (proj project.Project, said s
 	if took := p.take(proj); len(took) > 0 {
 		said = project.Shown(path) + ": " + strings.Join(took, ", ")
 	}
-	return proj, said, p.absolute(proj.Dir())
+	if p.Dir == "" {
+		err = p.absolute(proj.Dir())
+	}
+	return proj, said, err
 }
 
-// absolute makes the directory one that compilers can be told.
-func (p *packCmd) absolute(otherwise string) (err error) {
-	if p.Dir == "" {
-		p.Dir = otherwise
+// absolute makes dir the project's, as compilers can be told it.
+func (p *packCmd) absolute(dir string) (err error) {
+	if p.Dir, err = filepath.Abs(dir); err != nil { // of "", where the user stands
+		return err
 	}
 	if info, err := os.Stat(p.Dir); err != nil || !info.IsDir() {
-		return usageError{fmt.Errorf("%s is no directory: name that of a project", p.Dir)}
+		return usageError{fmt.Errorf("%s is no directory: name that of a project", dir)}
 	}
-	p.Dir, err = filepath.Abs(p.Dir)
-	return err
-}
-
-func (p *packCmd) projectFile() (string, error) {
-	switch p.Project {
-	case "none":
-		return "", nil
-	case "":
-		if info, err := os.Stat(p.Dir); p.Dir != "" && (err != nil || !info.IsDir()) {
-			return "", nil // which absolute says better
-		}
-		return project.Find(p.Dir)
-	}
-	return p.Project, nil
+	return nil
 }
 
 func sameDir(a, b string) bool {
@@ -137,7 +135,7 @@ func (p *packCmd) plan(ctx context.Context, proj project.Project) ([]toolchain.B
 	t := proj.Toolchain
 	compile := toolchain.Project{
 		Dir: p.Dir, Use: t.Use, Command: t.Command, Output: t.Output, Flags: t.Flags, Env: t.Env,
-		Debug: p.DebugInfo != "", Features: proj.Features, NoDefaults: proj.NoDefaults, Binaries: proj.Binaries, Variant: proj.Name,
+		Debug: p.DebugInfo != "", Features: proj.Features, NoDefaults: proj.NoDefaults, Binaries: proj.Binaries, Variant: proj.Name, Version: p.version,
 	}
 	for _, arg := range append([]string{t.Output}, t.Command...) {
 		if strings.Contains(arg, "{version}") && compile.Version == "" {

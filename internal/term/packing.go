@@ -102,9 +102,9 @@ func (p *Packing) step(s event.Step) {
 
 // log takes what a step says, whose last line may not be whole yet.
 func (p *Packing) log(l event.Log) {
-	all := append(p.said[l.Step], l.Data...)
+	p.said[l.Step] = append(p.said[l.Step], l.Data...)
+	all := p.said[l.Step]
 	if p.line.live {
-		p.said[l.Step] = all
 		if lines := strings.Split(strings.TrimSpace(string(all)), "\n"); lines[len(lines)-1] != "" {
 			p.last = report.Clean(lines[len(lines)-1])
 		}

@@ -51,7 +51,6 @@ type Build struct {
 	before [][]string                            // commands that prepare the build
 	prep   func() error                          // what else does
 	made   func(stdout []byte) ([]Binary, error) // what the run has made
-	wrong  func(output []byte, err error) error  // what a failure says; nil is the error
 }
 
 // Binary is one that was made.
