@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -120,7 +121,10 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	})
 	view.Close()
 	if err != nil {
-		return orPath(c.Destination, to, orPath(c.Source, from, fmt.Errorf("convert %s: %w", from.Short(), err)))
+		if !strings.HasPrefix(err.Error(), from.Short()+": ") {
+			err = fmt.Errorf("%s: %w", from.Short(), err)
+		}
+		return orPath(c.Destination, to, orPath(c.Source, from, fmt.Errorf("convert %w", err)))
 	}
 	rep := conversion(from, to, got, notes, time.Since(started))
 	if rep.Proofs, err = places.prove(ctx, to, got, variants, image.VerifyOptions{ForceBase: c.ForceCompression, Chunked: c.chunked}); err != nil {

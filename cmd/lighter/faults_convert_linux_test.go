@@ -94,6 +94,8 @@ func TestConvertGoesOn(t *testing.T) {
 		{"killed into a registry", c.to.Ref("killed:1"), true, "", 1},
 		{"interrupted into a registry", c.to.Ref("interrupted:1"), false, "goes on with the layers that are not finished", 1},
 		{"interrupted into a layout", "oci:layout:1", false, "goes on with the layers that are not finished", 1},
+		{"killed into an archive", "oci-archive:a.tar:1", true, "", 4},
+		{"killed into a docker archive", "docker-archive:d.tar:a:1", true, "", 4},
 		{"interrupted into an archive", "oci-archive:a.tar:1", false, "starts over: oci-archive: gets an image when it is complete", 4},
 		{"interrupted into a docker archive", "docker-archive:d.tar:a:1", false, "starts over: docker-archive: gets an image when it is complete", 4},
 	} {
@@ -119,12 +121,20 @@ func TestConvertGoesOn(t *testing.T) {
 					t.Errorf("it says %q", line)
 				}
 			}
-			if left, _ := filepath.Glob(filepath.Join(c.dir, ".*")); len(left) > 0 && !tt.kill {
-				t.Errorf("left behind: %q", left)
+			staged := tt.kill && strings.Contains(tt.to, "archive")
+			left := func() []string {
+				left, _ := filepath.Glob(filepath.Join(c.dir, ".*"))
+				return left
+			}
+			if got := left(); len(got) > 0 != staged {
+				t.Errorf("left behind: %q", got)
 			}
 			c.to.Set(nil)
 			c.watch(func(digest.Digest) bool { return false })
 			c.ok("convert", "--compression", "zstd", c.from.Ref("from:1"), tt.to)
+			if got := left(); len(got) > 0 {
+				t.Errorf("left behind by the one before: %q", got)
+			}
 			if got := c.layers(); got != tt.more {
 				t.Errorf("%d layers were fetched again, want %d", got, tt.more)
 			}

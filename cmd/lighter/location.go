@@ -173,7 +173,7 @@ func (p *places) target(ctx context.Context, l image.Location) (*writable, error
 		nothing.Target, nothing.names = repo, []string{ref.Tag}
 		return nothing, nil
 	case image.InLayout:
-		layout, err := image.CreateLayout(l.Path)
+		layout, err := image.NewLayout(l.Path)
 		if err != nil {
 			return nil, err
 		}

@@ -39,10 +39,10 @@ func (r *Record) Serves(want Compression, layout Layout, exactly bool) bool {
 	return r != nil && r.Compression == want.Resolve() && (r.Layout == layout || layout == Even && !exactly)
 }
 
-// recordVersion is raised when the same tar, compression, frame size and
-// encoder make other bytes because this package changed.
-// Version 2: a zstd frame is its own window.
-const recordVersion = 2
+// RecordVersion is raised when the same tar, compression, frame size and
+// encoder make other bytes because this package changed. In version 2 a zstd
+// frame is its own window.
+const RecordVersion = 2
 
 // maxRecord bounds a record in bytes. Its length is one byte in a zstd blob.
 const maxRecord = 190
@@ -59,7 +59,7 @@ type recordJSON struct {
 }
 
 func (r Record) encode() ([]byte, error) {
-	b, err := json.Marshal(recordJSON{recordVersion, r.Codec, r.Level, r.FrameSize, r.Encoder, r.Epoch, r.Layout})
+	b, err := json.Marshal(recordJSON{RecordVersion, r.Codec, r.Level, r.FrameSize, r.Encoder, r.Epoch, r.Layout})
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (r Record) encode() ([]byte, error) {
 // a blob of another version is a blob like any foreign one.
 func decodeRecord(b []byte, c Codec) *Record {
 	var j recordJSON
-	if len(b) > maxRecord || json.Unmarshal(b, &j) != nil || j.Version != recordVersion || j.Codec != c {
+	if len(b) > maxRecord || json.Unmarshal(b, &j) != nil || j.Version != RecordVersion || j.Codec != c {
 		return nil
 	}
 	if j.Layout != Even && j.Layout != Chunked {

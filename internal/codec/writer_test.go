@@ -116,7 +116,7 @@ func TestBytesDoNotDependOnTheContext(t *testing.T) {
 
 // Golden digests hold for one version of an encoder. When a new version of a
 // library changes them, that version is in the record of every blob it makes;
-// when they change without one, recordVersion must be raised.
+// when they change without one, RecordVersion must be raised.
 func TestGolden(t *testing.T) {
 	const file = "testdata/golden.txt"
 	golden := map[string]string{}
@@ -142,7 +142,7 @@ func TestGolden(t *testing.T) {
 			whole, _ := encode(t, p, far, Options{Compression: c})
 			blob = append(blob, whole...)
 		}
-		key := fmt.Sprintf("%s %s record %d", c, Encoder(c), recordVersion)
+		key := fmt.Sprintf("%s %s record %d", c, Encoder(c), RecordVersion)
 		got := digest.FromBytes(blob).String()
 		if *update {
 			golden[key] = got

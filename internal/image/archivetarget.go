@@ -13,28 +13,30 @@ import (
 )
 
 // ArchiveTarget is an OCI image layout in one tar archive, to write to. It is a
-// directory beside the archive until Finish puts that in its place; a killed
-// writer leaves the directory, and the archive as it was.
+// TempDir beside the archive until Finish puts that in its place; a killed writer
+// leaves the archive as it was.
 type ArchiveTarget struct {
 	*LayoutTarget
-	file string
+	file    string
+	discard func()
 }
 
 // CreateArchive starts an archive. Every one must be finished or discarded.
 func CreateArchive(file string) (*ArchiveTarget, error) {
-	dir, err := os.MkdirTemp(filepath.Dir(file), "."+filepath.Base(file)+".tmp-*")
+	dir, discard, err := TempDir(filepath.Dir(file))
 	if err != nil {
 		return nil, fmt.Errorf("OCI archive %s: %w", file, err)
 	}
 	layout, err := CreateLayout(dir)
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		discard()
+		return nil, err
 	}
-	return &ArchiveTarget{layout, file}, nil
+	return &ArchiveTarget{layout, file, discard}, nil
 }
 
 // Discard removes what was written. It does nothing after Finish.
-func (t *ArchiveTarget) Discard() { _ = os.RemoveAll(t.dir) }
+func (t *ArchiveTarget) Discard() { t.discard() }
 
 // Finish makes the archive of what was written. Its bytes depend on that only:
 // times are zero, names sorted.

@@ -89,7 +89,7 @@ func (c *copier) upload(ctx context.Context, desc ocispec.Descriptor, fill func(
 
 // how names everything that the bytes of a converted blob depend on.
 func (c *copier) how(want codec.Compression) string {
-	s := want.String() + ", " + codec.Encoder(want)
+	s := fmt.Sprintf("%s, %s, record %d", want, codec.Encoder(want), codec.RecordVersion)
 	if layout := c.layout(&want); layout != codec.Even {
 		s += ", " + string(layout)
 	}

@@ -274,10 +274,15 @@ func (c *copier) transfer(ctx context.Context) error {
 	g.SetLimit(c.opts.Layers)
 	for _, j := range order {
 		g.Go(func() error {
-			if err := c.bring(ctx, j); err != nil {
-				return fmt.Errorf("%s %s: %w", j.what(), j.layer.Descriptor.Digest, err)
+			err := c.bring(ctx, j)
+			if err == nil {
+				return nil
 			}
-			return nil
+			of := j.layer.Descriptor.Digest.String()
+			if subject, _, _ := strings.Cut(err.Error(), ": "); strings.Contains(subject, of) { // as a registry's errors have it
+				return fmt.Errorf("%s %w", j.what(), err)
+			}
+			return fmt.Errorf("%s %s: %w", j.what(), of, err)
 		})
 	}
 	return g.Wait()

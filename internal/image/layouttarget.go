@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -26,21 +27,44 @@ import (
 // their names when they are whole and on the disk, so that a layout is one at
 // any time; what a killed writer leaves is one hidden file that nothing refers
 // to.
-type LayoutTarget struct{ dir string }
+type LayoutTarget struct {
+	dir   string
+	begin func() error // makes the directory a layout, before the first thing is written
+}
 
 // CreateLayout uses a directory as a layout, and makes one where there is none.
 // A directory that holds something else is refused.
 func CreateLayout(dir string) (*LayoutTarget, error) {
+	t, err := NewLayout(dir)
+	if err == nil {
+		err = t.begin()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// NewLayout is CreateLayout that makes a layout only when something is written
+// to it.
+func NewLayout(dir string) (*LayoutTarget, error) {
 	t := &LayoutTarget{dir: dir}
-	if err := t.create(); err != nil {
+	t.begin = sync.OnceValue(t.create)
+	if err := t.check(); err != nil {
 		return nil, fmt.Errorf("OCI layout %s: %w", dir, err)
 	}
 	return t, nil
 }
 
-func (t *LayoutTarget) create() error {
-	marker := t.path(ocispec.ImageLayoutFile)
-	if _, err := os.Stat(marker); err == nil {
+// exists tells whether it is a layout already.
+func (t *LayoutTarget) exists() bool {
+	_, err := os.Stat(t.path(ocispec.ImageLayoutFile))
+	return err == nil
+}
+
+// check refuses what is there and cannot become a layout.
+func (t *LayoutTarget) check() error {
+	if t.exists() {
 		l, err := OpenLayout(t.dir)
 		if err != nil {
 			return err
@@ -57,14 +81,26 @@ func (t *LayoutTarget) create() error {
 			return errors.New("the directory holds something else: name a new one")
 		}
 	}
-	if err := os.MkdirAll(t.path(ocispec.ImageBlobsDir, "sha256"), 0o755); err != nil {
-		return err
+	return nil
+}
+
+// create makes what is missing; others may do so at the same time.
+func (t *LayoutTarget) create() error {
+	if t.exists() {
+		return nil
 	}
 	index := ocispec.Index{Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
-	if err := t.first(ocispec.ImageIndexFile, index); err != nil {
-		return err
+	err := os.MkdirAll(t.path(ocispec.ImageBlobsDir, "sha256"), 0o755)
+	if err == nil {
+		err = t.first(ocispec.ImageIndexFile, index)
 	}
-	return t.first(ocispec.ImageLayoutFile, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	if err == nil {
+		err = t.first(ocispec.ImageLayoutFile, ocispec.ImageLayout{Version: ocispec.ImageLayoutVersion})
+	}
+	if err != nil {
+		return fmt.Errorf("OCI layout %s: %w", t.dir, err)
+	}
+	return nil
 }
 
 // first writes a file of a new layout, unless another creator was faster.
@@ -117,6 +153,9 @@ func (t *LayoutTarget) Mount(ctx context.Context, _ ocispec.Descriptor, _ Refere
 // Upload implements Target.
 func (t *LayoutTarget) Upload(ctx context.Context) (Upload, error) {
 	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := t.begin(); err != nil {
 		return nil, err
 	}
 	f, err := os.CreateTemp(t.path(ocispec.ImageBlobsDir), ".upload-*")
@@ -252,6 +291,9 @@ func (t *LayoutTarget) Swap(ctx context.Context, desc ocispec.Descriptor, b []by
 func (t *LayoutTarget) tag(ctx context.Context, desc ocispec.Descriptor, b []byte, name string, check func(now []ocispec.Descriptor) error) error {
 	if err := CheckContent(desc, b); err != nil {
 		return fmt.Errorf("OCI layout %s: %w", t.dir, err)
+	}
+	if err := t.begin(); err != nil {
+		return err
 	}
 	// The file that every layout has and nobody writes again holds the lock.
 	lock := flock.New(t.path(ocispec.ImageLayoutFile), flock.SetFlag(os.O_RDONLY))

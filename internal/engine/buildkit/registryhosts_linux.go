@@ -57,10 +57,11 @@ func (r *registries) unary(ctx context.Context, req any, info *grpc.UnaryServerI
 	return handle(ctx, req)
 }
 
-// watchPushes decorates the way to registries so that what becomes of each
-// pushed blob is reported (it travelled, was mounted, or was there already),
-// and so that no registry is asked too often or waited for without end.
-func watchPushes(hosts docker.RegistryHosts, stall time.Duration) docker.RegistryHosts {
+// wayThrough is the way to registries through lighter's transports: what becomes
+// of each pushed blob is reported (pushWatcher), a manifest that was refused for a
+// blob on its way is sent again (manifestTransport), and no registry is asked too
+// often or waited for without end (patientTransport).
+func wayThrough(hosts docker.RegistryHosts, stall time.Duration) docker.RegistryHosts {
 	if stall == 0 {
 		stall = defaultStall
 	}
@@ -75,14 +76,14 @@ func watchPushes(hosts docker.RegistryHosts, stall time.Duration) docker.Registr
 			if found[i].Client != nil {
 				client = found[i].Client
 			}
-			watched := *client
-			next := watched.Transport
+			through := *client
+			next := through.Transport
 			if next == nil {
 				next = http.DefaultTransport
 			}
 			patient := &patientTransport{next: next, limits: limits, stall: stall}
-			watched.Transport = &pushWatcher{next: &manifestTransport{next: patient, waits: manifestWaits}}
-			found[i].Client = &watched
+			through.Transport = &pushWatcher{next: &manifestTransport{next: patient, waits: manifestWaits}}
+			found[i].Client = &through
 		}
 		return found, nil
 	}

@@ -72,7 +72,7 @@ func NewServer(cfg Config) (_ *Server, err error) {
 		}
 	}()
 	configured := newRegistries(cfg.Registries)
-	hosts := watchPushes(configured.of, cfg.RegistryTimeout)
+	hosts := wayThrough(configured.of, cfg.RegistryTimeout)
 	room := openReserve(cfg.State)
 	defer func() {
 		if err != nil {

@@ -58,6 +58,7 @@ func (e *layerExporter) resolveVariants(ctx context.Context, stock exporter.Expo
 	if err != nil {
 		return nil, err
 	}
+	out.push = out.push && e.kind == client.ExporterImage // the others take it for metadata
 	rest[attrOCIMediaTypes] = "true"
 	commits, err := e.worker.Worker.Exporter(client.ExporterImage, e.sessions)
 	if err != nil {

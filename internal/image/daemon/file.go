@@ -14,6 +14,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/event"
+	"github.com/lighter-oci/lighter/internal/image"
 )
 
 // File is a Target that is no daemon but the archive that one loads later: what
@@ -74,11 +75,15 @@ func (f File) Load(ctx context.Context, src content.Provider, root ocispec.Descr
 
 // send is the sender of a file.
 func (f File) send(_ context.Context, write func(io.Writer) error) error {
-	tmp, err := os.CreateTemp(filepath.Dir(f.Path), "."+filepath.Base(f.Path)+".tmp-*")
+	dir, discard, err := image.TempDir(filepath.Dir(f.Path))
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name()) // gone already, when all went well
+	defer discard()
+	tmp, err := os.Create(filepath.Join(dir, "archive"))
+	if err != nil {
+		return err
+	}
 	kept := &keepsError{w: tmp}
 	err = write(kept)
 	if errors.Is(err, errSink) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -16,8 +15,9 @@ import (
 // layout on this machine until Finish loads it. It is for one image.
 type Staged struct {
 	*image.LayoutTarget
-	dir string
-	to  Target
+	dir     string
+	discard func()
+	to      Target
 
 	// What Narrow has chosen, and left behind.
 	platform string
@@ -28,22 +28,23 @@ type Staged struct {
 	names []string
 }
 
-// Stage starts one, in a new directory under dir ("" is $TMPDIR, or what the
-// system has), which needs room for the image. It must be finished or discarded.
+// Stage starts one, in an image.TempDir under dir, which needs room for the image.
+// It must be finished or discarded.
 // The names that will be tagged are checked now, before the work.
 func Stage(to Target, dir string, names []string) (*Staged, error) {
 	if _, err := fullNames(given(names)); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(dir, ".lighter-*")
+	dir, discard, err := image.TempDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("temporary directory: %w", err)
 	}
 	layout, err := image.CreateLayout(dir)
 	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
+		discard()
+		return nil, err
 	}
-	return &Staged{LayoutTarget: layout, dir: dir, to: to}, nil
+	return &Staged{LayoutTarget: layout, dir: dir, discard: discard, to: to}, nil
 }
 
 // given are the names that are not "".
@@ -110,6 +111,6 @@ func (s *Staged) Finish(ctx context.Context) (*Loaded, error) {
 }
 
 // Discard removes what waits. It does nothing after Finish.
-func (s *Staged) Discard() { _ = os.RemoveAll(s.dir) }
+func (s *Staged) Discard() { s.discard() }
 
 var _ image.Target = (*Staged)(nil)
