@@ -18,6 +18,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/engine"
+	"github.com/lighter-oci/lighter/internal/event"
 )
 
 // agents run beside the cache mounts of a BuildKit that has none of its own, each
@@ -34,7 +35,7 @@ type agents struct {
 }
 
 // localAgent is the agent's files in a session.
-const localAgent = "lighter-agent"
+const localAgent = event.MountAgent
 
 // Cache mounts of the agent's own.
 const (
