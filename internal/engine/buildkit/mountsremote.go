@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -113,16 +112,13 @@ func (c *Client) restore(ctx context.Context, from engine.Mounts, a *agents, use
 	if len(uses) == 0 {
 		return nil
 	}
-	here, _ := c.mountsThere(ctx) // else the agent sees what is there
-	isHere := func(u mountUse) bool {
-		return slices.ContainsFunc(here, func(m mountThere) bool { return m.id == u.ID && !m.based })
-	}
+	here, _ := c.mountsThere(ctx) // else the agents see what is there
 	seen := map[string]bool{}
 	var eg errgroup.Group
 	eg.SetLimit(atOnce)
 	for _, u := range uses {
 		// Those that start from something have no name that is known.
-		if seen[u.dir()] || u.anew || u.Base == "" && isHere(u) {
+		if seen[u.dir()] || u.anew || u.Base == "" && here.whole(u.ID) {
 			continue
 		}
 		seen[u.dir()] = true
@@ -130,10 +126,15 @@ func (c *Client) restore(ctx context.Context, from engine.Mounts, a *agents, use
 			done := func() {}
 			l := &lateAgent{start: func() (*agentProcess, error) {
 				done = said(statuses, "restoring cache mount "+strings.TrimPrefix(u.ID, "/"))
-				return a.start(ctx, []mountUse{u})
+				return a.start(ctx, []mountUse{u}, gateway.Mount{
+					Dest: "/" + agentDir + "/unfinished", MountType: pb.MountType_CACHE, CacheOpt: &pb.CacheOpt{ID: unfinishedID + u.ID},
+				})
 			}}
-			_ = from.Restore(ctx, u.CacheMount, l)
+			err := from.Restore(ctx, u.CacheMount, l)
 			l.end()
+			if err == nil && l.proc != nil {
+				_ = c.dropMount(ctx, unfinishedID+u.ID) // else the next build's agent looks at the mount
+			}
 			done()
 			return ctx.Err()
 		})
@@ -152,50 +153,6 @@ func said(statuses chan *client.SolveStatus, name string) func() {
 		v.Completed = &now
 		statuses <- &client.SolveStatus{Vertexes: []*client.Vertex{&v}}
 	}
-}
-
-// mountThere is a cache mount of the engine.
-type mountThere struct {
-	id    string
-	based bool // it starts from something
-	inUse bool
-}
-
-// mountsThere lists them. BuildKit names them in what it says about its cache, and
-// nowhere else.
-func (c *Client) mountsThere(ctx context.Context) ([]mountThere, error) {
-	usage, err := c.bk.DiskUsage(ctx, client.WithFilter([]string{"type==" + string(client.UsageRecordTypeCacheMount)}))
-	if err != nil {
-		return nil, fmt.Errorf("list cache mounts: %w", err)
-	}
-	var list []mountThere
-	for _, u := range usage {
-		if m := (mountThere{describedID(u.Description), len(u.Parents) > 0, u.InUse}); m.id != "" && m.id != recordsID {
-			list = append(list, m)
-		}
-	}
-	return list, nil
-}
-
-// describedID is the ID of a cache mount by BuildKit's description of it: "cached
-// mount TARGET from MAKER", and where its ID is another one, "with id" and that.
-func describedID(what string) string {
-	what, _ = strings.CutPrefix(what, "cached mount ")
-	if _, quoted, ok := cutLast(what, " with id "); ok {
-		if id, err := strconv.Unquote(quoted); err == nil {
-			return id
-		}
-	}
-	id, _, _ := strings.Cut(what, " from ")
-	return id
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
 }
 
 // saveOver is SaveMounts for an engine that is not lighter's.
@@ -270,7 +227,7 @@ func (c *Client) listOver(ctx context.Context, a *agents) ([]engine.CacheMount, 
 	}
 	list := []engine.CacheMount{}
 	for _, t := range there {
-		if m := (engine.CacheMount{ID: t.id, Platform: a.platform}); !t.based && !slices.Contains(list, m) {
+		if m := (engine.CacheMount{ID: t.id, Platform: a.platform}); !t.based && !t.ours() && !slices.Contains(list, m) {
 			list = append(list, m)
 		}
 	}
@@ -286,7 +243,7 @@ func (c *Client) pushOver(ctx context.Context, a *agents, list []engine.CacheMou
 	}
 	var uses []mountUse
 	for _, m := range list {
-		if slices.Contains(there, mountThere{id: m.ID}) && m.Base == "" {
+		if there.has(m.ID, false) && m.Base == "" {
 			uses = append(uses, useOf(m))
 		}
 	}
@@ -301,7 +258,7 @@ func (c *Client) pullOver(ctx context.Context, a *agents, m engine.CacheMount, f
 		return err
 	case m.Base != "":
 		return fmt.Errorf("cache mount %s starts from something: only a build can restore it", m.ID)
-	case slices.Contains(there, mountThere{id: m.ID, inUse: true}):
+	case there.has(m.ID, true):
 		return fmt.Errorf("cache mount %s is %w", m.ID, errInUse)
 	}
 	return c.withAgent(ctx, a, &client.SolveOpt{}, []mountUse{useOf(m)}, func(ctx context.Context, _ []engine.CacheMount, conn io.ReadWriteCloser) error {
