@@ -136,7 +136,7 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	if err != nil {
 		return usageError{err}
 	}
-	if travel != nil {
+	if travel != nil && travel.From != nil {
 		req.Mounts = travel
 	}
 	if travel != nil && travel.To != nil {

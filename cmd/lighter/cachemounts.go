@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/lighter-oci/lighter/internal/event"
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/registry"
+	"github.com/lighter-oci/lighter/internal/registry/gha"
 	"github.com/lighter-oci/lighter/internal/report"
 )
 
@@ -64,6 +67,14 @@ func parseMountsTo(s string) (to mountsTo, err error) {
 
 // mountsIn is a place where cache mounts are kept, to read from or to write to.
 func mountsIn(flag, ref string, client *registry.Client, write bool) (cachemount.Place, error) {
+	if ref == inGHA || strings.HasPrefix(ref, inGHA+":") {
+		store, err := gha.Open(os.Getenv)
+		if err != nil {
+			return cachemount.Place{}, fmt.Errorf("%s %s: %w", flag, ref, err)
+		}
+		name := cmp.Or(strings.TrimPrefix(strings.TrimPrefix(ref, inGHA), ":"), mountsTag)
+		return cachemount.Place{Source: func() (image.Source, error) { return store, nil }, Target: store, Name: name}, nil
+	}
 	l, err := image.ParseLocation(ref)
 	if err != nil {
 		return cachemount.Place{}, fmt.Errorf("%s: %w", flag, err)
@@ -102,7 +113,7 @@ func mountsIn(flag, ref string, client *registry.Client, write bool) (cachemount
 		}
 		return p, nil
 	}
-	return cachemount.Place{}, fmt.Errorf("%s %s: cache mounts are kept in a registry or in oci:DIR", flag, ref)
+	return cachemount.Place{}, fmt.Errorf("%s %s: cache mounts are kept in a registry, in oci:DIR or gha", flag, ref)
 }
 
 // travel is how the build's cache mounts travel; nil where none do.

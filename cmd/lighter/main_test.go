@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/lighter-oci/lighter/internal/engine/process"
+	"github.com/lighter-oci/lighter/internal/registry/gha/ghatest"
 	"github.com/lighter-oci/lighter/internal/registry/registrytest"
 )
 
@@ -26,12 +27,14 @@ func TestMain(m *testing.M) {
 // TestScript runs testdata/script: each file is a session that a user could
 // have had. $REGISTRY is a real registry, $LOCKED one that asks for a login
 // (ann, secret), $KEEPING one that deletes nothing, $READONLY one that takes
-// nothing, $RUST where a cargo is that compiles for two platforms, $LIGHTER_STATE a state directory of the script's own.
+// nothing, $RUST where a cargo is that compiles for two platforms, $ACTIONS GitHub's cache with
+// the token of a branch and of a reader, $LIGHTER_STATE a state directory of the script's own.
 func TestScript(t *testing.T) {
 	open := registrytest.Start(t, registrytest.Options{})
 	locked := registrytest.Start(t, registrytest.Options{Users: map[string]string{"ann": "secret"}})
 	keeping := registrytest.Start(t, registrytest.Options{NoDelete: true})
 	readOnly := registrytest.Start(t, registrytest.Options{ReadOnly: true})
+	actions := ghatest.Start(t)
 	hack, err := filepath.Abs("../../hack")
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +54,9 @@ func TestScript(t *testing.T) {
 			env.Setenv("LOCKED", locked.Addr)
 			env.Setenv("KEEPING", keeping.Addr)
 			env.Setenv("READONLY", readOnly.Addr)
+			env.Setenv("ACTIONS", actions.URL)
+			env.Setenv("ACTIONS_TOKEN", ghatest.Token("refs/heads/main"))
+			env.Setenv("ACTIONS_READER", ghatest.Token("read:refs/pull/1/merge", "read:refs/heads/main"))
 			env.Setenv("LIGHTER_STATE", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("DOCKER_CONFIG", filepath.Join(env.WorkDir, "docker"))
 			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))

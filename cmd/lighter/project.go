@@ -236,7 +236,7 @@ func (b *buildCmd) takeCache(p project.Project) (took []string) {
 // mountsBeside is where cache mounts are, of a cache that also has layers.
 func mountsBeside(ref string) string {
 	switch {
-	case ref == "" || ref == gha:
+	case ref == "" || ref == inGHA:
 		return ref
 	case strings.HasPrefix(ref, "oci:"):
 		return ref + "/" + mountsTag
@@ -248,11 +248,12 @@ func mountsBeside(ref string) string {
 	return ref + "-" + mountsTag
 }
 
-const gha = "gha"
+// inGHA is the cache of GitHub Actions.
+const inGHA = "gha"
 
 // useCache fills the flags of caches that were not typed, and says which.
 func (b *buildCmd) useCache(layers, mounts string, write bool) (took []string) {
-	if (layers == gha || mounts == gha) && os.Getenv("ACTIONS_RUNTIME_TOKEN") == "" {
+	if (layers == inGHA || mounts == inGHA) && os.Getenv("ACTIONS_RUNTIME_TOKEN") == "" {
 		return []string{"no cache (gha is for GitHub Actions)"}
 	}
 	if layers != "" && len(b.CacheFrom) == 0 && len(b.CacheTo) == 0 {
@@ -260,7 +261,7 @@ func (b *buildCmd) useCache(layers, mounts string, write bool) (took []string) {
 		if dir, ok := strings.CutPrefix(layers, "oci:"); ok {
 			from, to = "type=local,src="+dir, "type=local,dest="+dir
 		}
-		if layers == gha {
+		if layers == inGHA {
 			from, to = "type=gha", "type=gha"
 		}
 		b.CacheFrom = []string{from}
@@ -269,7 +270,7 @@ func (b *buildCmd) useCache(layers, mounts string, write bool) (took []string) {
 		}
 		took = append(took, "cache "+layers)
 	}
-	if mounts != "" && mounts != gha && b.CacheMountsFrom == "" && b.CacheMountsTo == "" {
+	if mounts != "" && b.CacheMountsFrom == "" && b.CacheMountsTo == "" {
 		b.CacheMountsFrom = mounts
 		if write {
 			b.CacheMountsTo = mounts
@@ -289,7 +290,7 @@ func (b *buildCmd) typedCache() error {
 		return errors.New("--cache auto is IMAGE:buildcache of the image's name: name it with -t")
 	case ref == "auto":
 		ref = project.Project{Image: b.Tag[0]}.CacheRef(ref)
-	case ref == gha:
+	case ref == inGHA:
 	default:
 		l, err := image.ParseLocation(ref)
 		if err != nil {

@@ -60,9 +60,6 @@ func (t *Travel) open(ctx context.Context) *Artifact {
 // it is, and that is no error.
 func (t *Travel) Restore(ctx context.Context, m engine.CacheMount, conn io.ReadWriteCloser) (err error) {
 	defer func() { _ = conn.Close() }()
-	if t.From == nil {
-		return nil
-	}
 	began := time.Now()
 	key := keyOf(m)
 	a := t.open(ctx)

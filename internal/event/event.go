@@ -107,6 +107,10 @@ const (
 	MountFailed   MountAction = "failed"   // see Error; it is as it was
 )
 
+// MountAgent is what a client sends to an engine that is not lighter's, to carry cache
+// mounts there.
+const MountAgent = "lighter-agent"
+
 // Mount is what became of one cache mount.
 type Mount struct {
 	Action   MountAction   `json:"action"`

@@ -117,6 +117,7 @@ const (
 	wayPulled
 	wayPushed
 	wayWritten
+	wayMounts // beside what Mount events count
 )
 
 // progress counts bytes by BuildKit's status IDs, see event.Progress.
@@ -125,6 +126,8 @@ func (b *Build) progress(p event.Progress) {
 	switch {
 	case strings.Contains(p.ID, "copying files"):
 		key.way = wayWritten
+	case strings.HasPrefix(p.ID, "transferring "+event.MountAgent):
+		key.way = wayMounts
 	case strings.HasPrefix(p.ID, "transferring "):
 		key.way = wayContext
 	case strings.HasPrefix(p.ID, "sha256:"), strings.HasPrefix(p.ID, "sha512:"):
@@ -245,13 +248,15 @@ func (b *Build) movedBytes() Moved {
 			m.Pushed += n
 		case wayWritten:
 			m.Written += n
+		case wayMounts:
+			m.Mounts += n
 		}
 		m.Total += n
 	}
 	for _, mount := range b.mounts {
 		m.Mounts += mount.Moved
+		m.Total += mount.Moved
 	}
-	m.Total += m.Mounts
 	return m
 }
 

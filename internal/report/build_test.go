@@ -187,6 +187,7 @@ func TestMovedBytes(t *testing.T) {
 	progress("1", "transferring context:", 10, at(0), nil)
 	progress("1", "transferring context:", 100, at(0), at(5))
 	progress("2", "transferring context:", 1000, at(0), at(5))
+	progress("2", "transferring lighter-agent:", 60_000_000, at(0), at(5))
 	progress("3", "sha256:aa", 5, at(0), nil)
 	progress("3", "sha256:aa", 20_000, at(0), at(9))
 	progress("4", "sha256:aa", 20_000, at(0), at(9)) // the same download, watched by another step
@@ -198,7 +199,7 @@ func TestMovedBytes(t *testing.T) {
 	push("sha256:cc", "r/a", 4_000_000)
 	push("sha256:cc", "r/a", 4_000_000) // said twice
 	push("sha256:cc", "r/b", 4_000_000)
-	want := report.Moved{Total: 8_321_100, Context: 1100, Pulled: 20_000, Pushed: 8_000_000, Written: 300_000}
+	want := report.Moved{Total: 68_321_100, Mounts: 60_000_000, Context: 1100, Pulled: 20_000, Pushed: 8_000_000, Written: 300_000}
 	if diff := cmp.Diff(want, b.Report().Summary.Moved); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

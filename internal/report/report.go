@@ -65,7 +65,7 @@ type Moved struct {
 	Pulled  int64 `json:"pulled"`  // base images and remote cache
 	Pushed  int64 `json:"pushed"`  // layers to registries
 	Written int64 `json:"written"` // files to the client's disk
-	Mounts  int64 `json:"mounts"`  // contents of cache mounts, both ways
+	Mounts  int64 `json:"mounts"`  // contents of cache mounts, both ways, and the agent that carries them
 }
 
 // Image is the layer bytes of the result, each blob counted once.

@@ -64,8 +64,8 @@ type Client struct {
 	addr string
 	opt  Options
 
-	mu     sync.Mutex
-	remote remoteMounts
+	mu   sync.Mutex
+	used map[string][]buildUse // by step, of an engine that is not lighter's
 }
 
 var _ engine.Engine = (*Client)(nil)

@@ -18,6 +18,7 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/engine"
+	"github.com/lighter-oci/lighter/internal/event"
 )
 
 // agents run beside the cache mounts of a BuildKit that has none of its own, each
@@ -34,13 +35,10 @@ type agents struct {
 }
 
 // localAgent is the agent's files in a session.
-const localAgent = "lighter-agent"
+const localAgent = event.MountAgent
 
-// Cache mounts of the agent's own.
-const (
-	recordsID  = "lighter.records"
-	recordsDir = "/" + agentDir + "/records"
-)
+// recordsDir is where agents remember mounts by.
+const recordsDir = "/" + agentDir + "/records"
 
 // agents finds the agent for the engine's machine.
 func (c *Client) agents(workers []*client.WorkerInfo) *agents {
@@ -58,10 +56,10 @@ func (c *Client) agents(workers []*client.WorkerInfo) *agents {
 	return a
 }
 
-// start brings the agent there, and makes one container of it with all of uses.
-// Where there is one, it is seen at the path that its step has, so that BuildKit
+// start brings the agent there, and makes one container of it with all of uses, and
+// more mounts. Where there is one, it is seen at the path that its step has, so that BuildKit
 // describes it as it does for the step.
-func (a *agents) start(ctx context.Context, uses []mountUse) (*agentProcess, error) {
+func (a *agents) start(ctx context.Context, uses []mountUse, more ...gateway.Mount) (*agentProcess, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
@@ -69,10 +67,10 @@ func (a *agents) start(ctx context.Context, uses []mountUse) (*agentProcess, err
 	if a.err != nil {
 		return nil, fmt.Errorf("bring the agent there: %w", a.err)
 	}
-	mounts := []gateway.Mount{
+	mounts := append([]gateway.Mount{
 		{Dest: pb.RootMount, Ref: a.root},
 		{Dest: recordsDir, MountType: pb.MountType_CACHE, CacheOpt: &pb.CacheOpt{ID: recordsID}},
-	}
+	}, more...)
 	list := make([]agentMount, len(uses))
 	for i, u := range uses {
 		m := gateway.Mount{Dest: u.mount.Dest, Selector: u.mount.Selector, MountType: pb.MountType_CACHE, CacheOpt: u.mount.CacheOpt}

@@ -49,9 +49,6 @@ type usedMount struct {
 	selector string // directory of the ref that is mounted, "" for its root
 }
 
-// maxUsed bounds what is remembered for clients that never ask.
-const maxUsed = 10_000
-
 // ResolveOp gives steps with cache mounts the manager that fills them.
 func (w *layerWorker) ResolveOp(v solver.Vertex, s frontend.FrontendLLBBridge, sm *session.Manager, proxy worker.ProxyOpt) (solver.Op, error) {
 	base, ok := v.Sys().(*pb.Op)

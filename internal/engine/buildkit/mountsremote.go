@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -24,16 +23,27 @@ import (
 // labelMounts tells clients that a worker gives out cache mounts by itself.
 const labelMounts = "lighter.mounts"
 
-// remoteMounts is what is known of the cache mounts of builds on a BuildKit that is not
-// lighter's: the definition of each says what its steps mount, before any runs.
-type remoteMounts struct {
-	used map[string][]mountUse // by step
-	opt  client.SolveOpt       // of the build that was the last to be known
+// buildUse is a cache mount of a build.
+type buildUse struct {
+	mountUse
+	build *client.SolveOpt // has what the mount may start from
 }
 
-// buildOver is Solve for an engine that is not lighter's: the frontend's answer says
-// which cache mounts there are, and new ones are filled before anything runs.
-func (c *Client) buildOver(ctx context.Context, from engine.Mounts, a *agents, opt client.SolveOpt, statuses chan *client.SolveStatus) (*client.SolveResponse, error) {
+// solveWithMounts is Solve. For an engine that is not lighter's, the frontend's
+// answer says which cache mounts there are, and new ones are filled before anything
+// runs.
+func (c *Client) solveWithMounts(ctx context.Context, req engine.Request, opt client.SolveOpt, statuses chan *client.SolveStatus) (*client.SolveResponse, error) {
+	if req.Mounts == nil && req.SaveTo == nil {
+		return c.bk.Solve(ctx, nil, opt, statuses)
+	}
+	a, err := c.foreign(ctx)
+	if err != nil {
+		close(statuses)
+		return nil, err
+	}
+	if a == nil {
+		return c.bk.Solve(ctx, nil, opt, statuses)
+	}
 	ask := gateway.SolveRequest{Frontend: opt.Frontend, FrontendOpt: maps.Clone(opt.FrontendAttrs)}
 	if a.err == nil {
 		opt.LocalMounts[localAgent] = a.files
@@ -43,13 +53,16 @@ func (c *Client) buildOver(ctx context.Context, from engine.Mounts, a *agents, o
 		if err != nil {
 			return nil, err
 		}
-		a.gw = gw
 		uses, err := usesOf(ctx, res)
-		if err != nil {
-			return nil, err
+		if err != nil { // no failed build
+			statuses <- &client.SolveStatus{Warnings: []*client.VertexWarning{{Short: []byte("cache mounts stay where they are: " + err.Error())}}}
+			return res, nil
 		}
-		c.remember(uses, opt)
-		return res, c.restore(ctx, from, a, uses, statuses)
+		c.remember(uses, &opt)
+		if a.gw = gw; req.Mounts != nil {
+			err = c.restore(ctx, req.Mounts, a, uses, statuses)
+		}
+		return res, err
 	}, statuses)
 }
 
@@ -71,19 +84,23 @@ func usesOf(ctx context.Context, res *gateway.Result) (uses []mountUse, err erro
 	return uses, err
 }
 
-func (c *Client) remember(uses []mountUse, opt client.SolveOpt) {
+// maxUsed bounds what is remembered for those who never ask, in steps.
+const maxUsed = 10_000
+
+// remember keeps what a build's steps mount, until somebody saves it.
+func (c *Client) remember(uses []mountUse, build *client.SolveOpt) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.remote.used == nil || len(c.remote.used) > maxUsed {
-		c.remote.used = map[string][]mountUse{}
+	if c.used == nil || len(c.used) > maxUsed {
+		c.used = map[string][]buildUse{}
+	}
+	for _, u := range uses {
+		delete(c.used, u.step.String()) // of an earlier build
 	}
 	for _, u := range uses {
 		step := u.step.String()
-		if !slices.ContainsFunc(c.remote.used[step], func(k mountUse) bool { return k.CacheMount == u.CacheMount }) {
-			c.remote.used[step] = append(c.remote.used[step], u)
-		}
+		c.used[step] = append(c.used[step], buildUse{u, build})
 	}
-	c.remote.opt = opt
 }
 
 // atOnce bounds how many agents run at the same time.
@@ -95,19 +112,13 @@ func (c *Client) restore(ctx context.Context, from engine.Mounts, a *agents, use
 	if len(uses) == 0 {
 		return nil
 	}
-	here, err := c.mountsThere(ctx)
-	if err != nil {
-		return err
-	}
-	isHere := func(u mountUse) bool {
-		return slices.ContainsFunc(here, func(m mountThere) bool { return m.id == u.ID && !m.based })
-	}
+	here, _ := c.mountsThere(ctx) // else the agents see what is there
 	seen := map[string]bool{}
 	var eg errgroup.Group
 	eg.SetLimit(atOnce)
 	for _, u := range uses {
 		// Those that start from something have no name that is known.
-		if seen[u.dir()] || u.anew || u.Base == "" && isHere(u) {
+		if seen[u.dir()] || u.anew || u.Base == "" && here.whole(u.ID) {
 			continue
 		}
 		seen[u.dir()] = true
@@ -115,10 +126,15 @@ func (c *Client) restore(ctx context.Context, from engine.Mounts, a *agents, use
 			done := func() {}
 			l := &lateAgent{start: func() (*agentProcess, error) {
 				done = said(statuses, "restoring cache mount "+strings.TrimPrefix(u.ID, "/"))
-				return a.start(ctx, []mountUse{u})
+				return a.start(ctx, []mountUse{u}, gateway.Mount{
+					Dest: "/" + agentDir + "/unfinished", MountType: pb.MountType_CACHE, CacheOpt: &pb.CacheOpt{ID: unfinishedID + u.ID},
+				})
 			}}
-			_ = from.Restore(ctx, u.CacheMount, l)
+			err := from.Restore(ctx, u.CacheMount, l)
 			l.end()
+			if err == nil && l.proc != nil {
+				_ = c.dropMount(ctx, unfinishedID+u.ID) // else the next build's agent looks at the mount
+			}
 			done()
 			return ctx.Err()
 		})
@@ -139,68 +155,24 @@ func said(statuses chan *client.SolveStatus, name string) func() {
 	}
 }
 
-// mountThere is a cache mount of the engine.
-type mountThere struct {
-	id    string
-	based bool // it starts from something
-	inUse bool
-}
-
-// mountsThere lists them. BuildKit names them in what it says about its cache, and
-// nowhere else.
-func (c *Client) mountsThere(ctx context.Context) ([]mountThere, error) {
-	usage, err := c.bk.DiskUsage(ctx, client.WithFilter([]string{"type==" + string(client.UsageRecordTypeCacheMount)}))
-	if err != nil {
-		return nil, fmt.Errorf("list cache mounts: %w", err)
-	}
-	var list []mountThere
-	for _, u := range usage {
-		if m := (mountThere{describedID(u.Description), len(u.Parents) > 0, u.InUse}); m.id != "" && m.id != recordsID {
-			list = append(list, m)
-		}
-	}
-	return list, nil
-}
-
-// describedID is the ID of a cache mount by BuildKit's description of it: "cached
-// mount TARGET from MAKER", and where its ID is another one, "with id" and that.
-func describedID(what string) string {
-	what, _ = strings.CutPrefix(what, "cached mount ")
-	if _, quoted, ok := cutLast(what, " with id "); ok {
-		if id, err := strconv.Unquote(quoted); err == nil {
-			return id
-		}
-	}
-	id, _, _ := strings.Cut(what, " from ")
-	return id
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	i := strings.LastIndex(s, sep)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(sep):], true
-}
-
 // saveOver is SaveMounts for an engine that is not lighter's.
 func (c *Client) saveOver(ctx context.Context, a *agents, steps []string, to engine.Mounts) error {
-	c.mu.Lock()
 	var uses []mountUse
+	build := &client.SolveOpt{}
+	c.mu.Lock()
 	for _, step := range steps {
-		for _, u := range c.remote.used[step] {
-			if !slices.ContainsFunc(uses, func(k mountUse) bool { return k.dir() == u.dir() }) {
-				uses = append(uses, u)
+		for _, u := range c.used[step] {
+			if build = u.build; !slices.ContainsFunc(uses, func(k mountUse) bool { return k.CacheMount == u.CacheMount }) {
+				uses = append(uses, u.mountUse)
 			}
 		}
 	}
-	opt := c.remote.opt
 	c.mu.Unlock()
-	return c.withAgent(ctx, a, opt, uses, to.Save)
+	return c.withAgent(ctx, a, build, uses, to.Save)
 }
 
 // withAgent calls f with the stream of an agent beside the mounts.
-func (c *Client) withAgent(ctx context.Context, a *agents, opt client.SolveOpt, uses []mountUse, f func(context.Context, []engine.CacheMount, io.ReadWriteCloser) error) (err error) {
+func (c *Client) withAgent(ctx context.Context, a *agents, build *client.SolveOpt, uses []mountUse, f func(context.Context, []engine.CacheMount, io.ReadWriteCloser) error) (err error) {
 	if len(uses) == 0 {
 		return nil
 	}
@@ -211,16 +183,14 @@ func (c *Client) withAgent(ctx context.Context, a *agents, opt client.SolveOpt, 
 	for i, u := range uses {
 		list[i] = u.CacheMount
 	}
-	about := client.SolveOpt{
-		LocalMounts: maps.Clone(opt.LocalMounts), OCIStores: opt.OCIStores, SharedKey: opt.SharedKey,
-		Session: opt.Session, AllowedEntitlements: opt.AllowedEntitlements,
+	opt := client.SolveOpt{
+		LocalMounts: map[string]fsutil.FS{}, OCIStores: build.OCIStores, SharedKey: build.SharedKey,
+		Session: build.Session, AllowedEntitlements: build.AllowedEntitlements,
 		FrontendAttrs: map[string]string{}, Internal: true, // no build for the engine's history
 	}
-	if about.LocalMounts == nil {
-		about.LocalMounts = map[string]fsutil.FS{}
-	}
-	about.LocalMounts[localAgent] = a.files
-	_, berr := c.bk.Build(ctx, about, "lighter", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+	maps.Copy(opt.LocalMounts, build.LocalMounts)
+	opt.LocalMounts[localAgent] = a.files
+	_, berr := c.bk.Build(ctx, opt, "lighter", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		a.gw = gw
 		l := &lateAgent{start: func() (*agentProcess, error) { return a.start(ctx, uses) }}
 		defer l.end()
@@ -257,7 +227,7 @@ func (c *Client) listOver(ctx context.Context, a *agents) ([]engine.CacheMount, 
 	}
 	list := []engine.CacheMount{}
 	for _, t := range there {
-		if m := (engine.CacheMount{ID: t.id, Platform: a.platform}); !t.based && !slices.Contains(list, m) {
+		if m := (engine.CacheMount{ID: t.id, Platform: a.platform}); !t.based && !t.ours() && !slices.Contains(list, m) {
 			list = append(list, m)
 		}
 	}
@@ -273,11 +243,11 @@ func (c *Client) pushOver(ctx context.Context, a *agents, list []engine.CacheMou
 	}
 	var uses []mountUse
 	for _, m := range list {
-		if slices.Contains(there, mountThere{id: m.ID}) && m.Base == "" {
+		if there.has(m.ID, false) && m.Base == "" {
 			uses = append(uses, useOf(m))
 		}
 	}
-	return c.withAgent(ctx, a, client.SolveOpt{}, uses, to.Save)
+	return c.withAgent(ctx, a, &client.SolveOpt{}, uses, to.Save)
 }
 
 // pullOver is PullMount for an engine that is not lighter's.
@@ -288,10 +258,10 @@ func (c *Client) pullOver(ctx context.Context, a *agents, m engine.CacheMount, f
 		return err
 	case m.Base != "":
 		return fmt.Errorf("cache mount %s starts from something: only a build can restore it", m.ID)
-	case slices.Contains(there, mountThere{id: m.ID, inUse: true}):
+	case there.has(m.ID, true):
 		return fmt.Errorf("cache mount %s is %w", m.ID, errInUse)
 	}
-	return c.withAgent(ctx, a, client.SolveOpt{}, []mountUse{useOf(m)}, func(ctx context.Context, _ []engine.CacheMount, conn io.ReadWriteCloser) error {
+	return c.withAgent(ctx, a, &client.SolveOpt{}, []mountUse{useOf(m)}, func(ctx context.Context, _ []engine.CacheMount, conn io.ReadWriteCloser) error {
 		return from.Restore(ctx, m, conn)
 	})
 }

@@ -107,21 +107,7 @@ func (c *Client) solve(ctx context.Context, req engine.Request, opt client.Solve
 	if req.Check {
 		return c.check(ctx, opt, statuses)
 	}
-	var over *agents
-	if req.Mounts != nil {
-		var err error
-		if over, err = c.foreign(ctx); err != nil {
-			close(statuses)
-			return nil, err
-		}
-	}
-	var res *client.SolveResponse
-	var err error
-	if over != nil {
-		res, err = c.buildOver(ctx, req.Mounts, over, opt, statuses)
-	} else {
-		res, err = c.bk.Solve(ctx, nil, opt, statuses)
-	}
+	res, err := c.solveWithMounts(ctx, req, opt, statuses)
 	if err != nil {
 		return nil, err
 	}

@@ -15,11 +15,18 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/image/imagetest"
+	"github.com/lighter-oci/lighter/internal/registry/gha/ghatest"
 )
 
-func open(t *testing.T, env func(string) string) *Store {
+// env is a workflow's, with an older service that is not to be asked.
+func env(svc *ghatest.Service, scopes ...string) func(string) string {
+	vars := map[string]string{tokenVar: ghatest.Token(scopes...), urlV2Var: svc.URL + "/", urlV1Var: "http://v1.invalid/", isV2Var: "True"}
+	return func(name string) string { return vars[name] }
+}
+
+func open(t *testing.T, svc *ghatest.Service, scopes ...string) *Store {
 	t.Helper()
-	s, err := Open(env)
+	s, err := Open(env(svc, scopes...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,26 +36,22 @@ func open(t *testing.T, env func(string) string) *Store {
 
 func TestCacheIsASource(t *testing.T) {
 	imagetest.TestSource(t, func(t *testing.T, f *imagetest.Fixture) imagetest.Opened {
-		svc := startService(t)
-		s := open(t, svc.env("refs/heads/main"))
+		svc := ghatest.Start(t)
+		s := open(t, svc, "refs/heads/main")
 		if err := imagetest.Push(t.Context(), s, f, "app"); err != nil {
 			t.Fatal(err)
 		}
 		return imagetest.Opened{Source: s, Ref: "app", Damage: func(t testing.TB, d digest.Digest) {
-			svc.mu.Lock()
-			defer svc.mu.Unlock()
-			for _, k := range svc.entries {
-				if strings.Contains(k.key, d.Encoded()) || strings.Contains(k.key, "name-") && bytes.Contains(k.b, []byte(d)) {
-					k.b[len(k.b)/2] ^= 1
-				}
-			}
+			svc.Damage(func(key string, content []byte) bool {
+				return strings.Contains(key, d.Encoded()) || strings.Contains(key, "name-") && bytes.Contains(content, []byte(d))
+			})
 		}}
 	})
 }
 
 func TestCacheIsATarget(t *testing.T) {
 	imagetest.TestTarget(t, func(t *testing.T, _ *imagetest.Fixture) imagetest.OpenedTarget {
-		s := open(t, startService(t).env("refs/heads/main"))
+		s := open(t, ghatest.Start(t), "refs/heads/main")
 		return imagetest.OpenedTarget{Target: s, Source: s, Names: [2]string{"one", "feature/two"}}
 	})
 }
@@ -60,9 +63,9 @@ func manifest(content string) (ocispec.Descriptor, []byte) {
 
 // A branch begins with what the default branch has, and what it writes stays its own.
 func TestBranches(t *testing.T) {
-	svc := startService(t)
-	main := open(t, svc.env("refs/heads/main"))
-	branch := open(t, svc.env("refs/heads/feature", "refs/heads/main"))
+	svc := ghatest.Start(t)
+	main := open(t, svc, "refs/heads/main")
+	branch := open(t, svc, "refs/heads/feature", "refs/heads/main")
 	tag := func(s *Store, content string) digest.Digest {
 		desc, b := manifest(content)
 		if err := errors.Join(s.PutManifest(t.Context(), desc, b), s.Tag(t.Context(), desc, b, "m")); err != nil {
@@ -89,8 +92,8 @@ func TestBranches(t *testing.T) {
 // Of two that swap from the same state one wins, and a number that somebody died
 // with is passed over.
 func TestSwap(t *testing.T) {
-	svc := startService(t)
-	s := open(t, svc.env("refs/heads/main"))
+	svc := ghatest.Start(t)
+	s := open(t, svc, "refs/heads/main")
 	swap := func(content string, was digest.Digest) (digest.Digest, error) {
 		desc, b := manifest(content)
 		return desc.Digest, s.Swap(t.Context(), desc, b, "m", was)
@@ -125,7 +128,7 @@ func TestSwap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	svc.abandon("refs/heads/main", version+"name-m#3")
+	svc.Abandon("refs/heads/main", version+"name-m#3")
 	if _, err := swap("after", now.Digest); err != nil {
 		t.Error(err)
 	}
@@ -133,10 +136,10 @@ func TestSwap(t *testing.T) {
 
 // A content whose key is taken by somebody who died gets another.
 func TestAbandonedContent(t *testing.T) {
-	svc := startService(t)
-	s := open(t, svc.env("refs/heads/main"))
+	svc := ghatest.Start(t)
+	s := open(t, svc, "refs/heads/main")
 	desc, b := manifest("abandoned")
-	svc.abandon("refs/heads/main", digestKey(desc.Digest)+strconv.FormatInt(desc.Size, 10)+"#")
+	svc.Abandon("refs/heads/main", digestKey(desc.Digest)+strconv.FormatInt(desc.Size, 10)+"#")
 	if err := s.PutManifest(t.Context(), desc, b); err != nil {
 		t.Fatal(err)
 	}
@@ -147,8 +150,8 @@ func TestAbandonedContent(t *testing.T) {
 
 // Addresses are good for a while, and the storage has bad moments.
 func TestAddressesExpire(t *testing.T) {
-	svc := startService(t)
-	s := open(t, svc.env("refs/heads/main"))
+	svc := ghatest.Start(t)
+	s := open(t, svc, "refs/heads/main")
 	desc, b := manifest("here")
 	if err := s.PutManifest(t.Context(), desc, b); err != nil {
 		t.Fatal(err)
@@ -170,15 +173,11 @@ func TestAddressesExpire(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 	}
-	svc.mu.Lock()
-	svc.expired = svc.asked
-	svc.mu.Unlock()
+	svc.Expire()
 	if got := part(); got != "schemaVersion" {
 		t.Errorf("%q from where it was before", got)
 	}
-	svc.mu.Lock()
-	svc.trouble = 1
-	svc.mu.Unlock()
+	svc.Trouble(1)
 	if got := part(); got != "schemaVersion" {
 		t.Errorf("%q", got)
 	}
@@ -186,7 +185,7 @@ func TestAddressesExpire(t *testing.T) {
 
 // What is wrong is said before anything is done.
 func TestRefusals(t *testing.T) {
-	svc := startService(t)
+	svc := ghatest.Start(t)
 	if _, err := Open(func(string) string { return "" }); err == nil || !strings.Contains(err.Error(), tokenVar) {
 		t.Errorf("outside of a workflow: %v", err)
 	}
@@ -194,11 +193,11 @@ func TestRefusals(t *testing.T) {
 		if name == tokenVar {
 			return "none"
 		}
-		return svc.env("x")(name)
+		return env(svc, "x")(name)
 	}); err == nil {
 		t.Error("a token that is none is taken")
 	}
-	reader := open(t, svc.env("read:refs/pull/1/merge", "refs/heads/main"))
+	reader := open(t, svc, "read:refs/pull/1/merge", "refs/heads/main")
 	desc, b := manifest("no")
 	if err := reader.PutManifest(t.Context(), desc, b); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("a manifest that may not be put: %v", err)
@@ -206,7 +205,7 @@ func TestRefusals(t *testing.T) {
 	if _, err := reader.Upload(t.Context()); !errors.Is(err, os.ErrPermission) {
 		t.Errorf("an upload that may not be: %v", err)
 	}
-	s := open(t, svc.env("refs/heads/main"))
+	s := open(t, svc, "refs/heads/main")
 	for _, name := range []string{"", "a,b", "a#1", "-a", strings.Repeat("x", 129)} {
 		if err := s.Tag(t.Context(), desc, b, name); err == nil {
 			t.Errorf("%.20q is taken for a name", name)

@@ -1,4 +1,6 @@
-package gha
+// Package ghatest runs what is known of GitHub's cache, for tests: none of them reaches
+// GitHub.
+package ghatest
 
 import (
 	"bytes"
@@ -17,10 +19,9 @@ import (
 	"time"
 )
 
-// service is GitHub's cache as far as it is known: the service that gives out keys
-// and addresses (twirp over JSON), and the storage behind it (block blobs). It
-// runs here in the place of GitHub, which no test reaches.
-type service struct {
+// Service gives out keys and addresses (twirp over JSON), and has the storage behind
+// them (Azure's block blobs), with GitHub's scopes, and entries that never change.
+type Service struct {
 	*httptest.Server
 
 	mu      sync.Mutex
@@ -38,8 +39,9 @@ type kept struct {
 	done       bool
 }
 
-func startService(t *testing.T) *service {
-	s := &service{}
+// Start runs one until the test ends.
+func Start(t testing.TB) *Service {
+	s := &Service{}
 	mux := http.NewServeMux()
 	const twirp = "POST /twirp/github.actions.results.api.v1.CacheService/"
 	mux.HandleFunc(twirp+"CreateCacheEntry", s.create)
@@ -52,9 +54,9 @@ func startService(t *testing.T) *service {
 	return s
 }
 
-// env is the environment of a workflow that writes to the first scope and reads
-// all of them.
-func (s *service) env(scopes ...string) func(string) string {
+// Token is one that writes to the first scope, unless that begins with "read:", and
+// reads all of them.
+func Token(scopes ...string) string {
 	ac := []map[string]any{}
 	for i, name := range scopes {
 		permission := 1
@@ -66,10 +68,7 @@ func (s *service) env(scopes ...string) func(string) string {
 	access, _ := json.Marshal(ac)
 	claims, _ := json.Marshal(map[string]any{"ac": string(access), "nbf": 1, "exp": time.Now().Add(time.Hour).Unix()})
 	part := base64.RawURLEncoding.EncodeToString
-	token := part([]byte(`{"alg":"HS256"}`)) + "." + part(claims) + "." + part([]byte("signature"))
-	return func(name string) string {
-		return map[string]string{tokenVar: token, urlV2Var: s.URL + "/", urlV1Var: "http://v1.invalid/", isV2Var: "True"}[name]
-	}
+	return part([]byte(`{"alg":"HS256"}`)) + "." + part(claims) + "." + part([]byte("signature"))
 }
 
 // scopes reads the token of a request.
@@ -108,7 +107,7 @@ func answer(w http.ResponseWriter, code int, v any) {
 	_ = json.NewEncoder(w).Encode(v)
 }
 
-func (s *service) read(w http.ResponseWriter, r *http.Request) (a ask, all []string, write string, ok bool) {
+func (s *Service) read(w http.ResponseWriter, r *http.Request) (a ask, all []string, write string, ok bool) {
 	all, write = scopes(r)
 	if err := json.NewDecoder(r.Body).Decode(&a); err != nil || len(all) == 0 || a.Key == "" || len(a.Key) > 512 || strings.Contains(a.Key, ",") {
 		answer(w, http.StatusBadRequest, map[string]string{"code": "invalid_argument", "msg": fmt.Sprint(err)})
@@ -117,7 +116,7 @@ func (s *service) read(w http.ResponseWriter, r *http.Request) (a ask, all []str
 	return a, all, write, true
 }
 
-func (s *service) create(w http.ResponseWriter, r *http.Request) {
+func (s *Service) create(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, _, write, ok := s.read(w, r)
@@ -133,12 +132,12 @@ func (s *service) create(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *service) address(id int) string {
+func (s *Service) address(id int) string {
 	s.asked++
 	return fmt.Sprintf("%s/blob/%d?sig=%d", s.URL, id, s.asked)
 }
 
-func (s *service) finalize(w http.ResponseWriter, r *http.Request) {
+func (s *Service) finalize(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, _, write, ok := s.read(w, r)
@@ -157,7 +156,7 @@ func (s *service) finalize(w http.ResponseWriter, r *http.Request) {
 
 // lookup goes through the scopes; in each the key itself counts, then the newest
 // that begins with one of the others.
-func (s *service) lookup(w http.ResponseWriter, r *http.Request) {
+func (s *Service) lookup(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a, all, _, ok := s.read(w, r)
@@ -183,7 +182,7 @@ func (s *service) lookup(w http.ResponseWriter, r *http.Request) {
 }
 
 // entry is what an address is of; nil where that is good no more.
-func (s *service) entry(w http.ResponseWriter, r *http.Request) *kept {
+func (s *Service) entry(w http.ResponseWriter, r *http.Request) *kept {
 	w.Header().Set("x-ms-request-id", "1")
 	id, _ := strconv.Atoi(r.PathValue("id"))
 	sig, _ := strconv.Atoi(r.URL.Query().Get("sig"))
@@ -200,7 +199,7 @@ func (s *service) entry(w http.ResponseWriter, r *http.Request) *kept {
 }
 
 // put is Put Blob, Put Block or Put Block List.
-func (s *service) put(w http.ResponseWriter, r *http.Request) {
+func (s *Service) put(w http.ResponseWriter, r *http.Request) {
 	b, err := io.ReadAll(r.Body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -232,7 +231,7 @@ func (s *service) put(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusCreated)
 }
 
-func (s *service) get(w http.ResponseWriter, r *http.Request) {
+func (s *Service) get(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	k := s.entry(w, r)
 	s.mu.Unlock()
@@ -241,9 +240,34 @@ func (s *service) get(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// abandon reserves a key, as somebody does who dies before anything is there.
-func (s *service) abandon(scope, key string) {
+// Abandon reserves a key, as somebody does who dies before anything is there.
+func (s *Service) Abandon(scope, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.entries = append(s.entries, &kept{scope: scope, key: key})
+}
+
+// Expire makes all addresses useless that were given out.
+func (s *Service) Expire() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expired = s.asked
+}
+
+// Trouble makes the storage answer 503, so many times.
+func (s *Service) Trouble(times int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trouble = times
+}
+
+// Damage flips a bit in the middle of the entries that which picks.
+func (s *Service) Damage(which func(key string, content []byte) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.entries {
+		if which(k.key, k.b) {
+			k.b[len(k.b)/2] ^= 1
+		}
+	}
 }
