@@ -54,7 +54,7 @@ type buildCmd struct {
 	ForceCompression bool     `group:"Output and compression" help:"Compress base layers that way too."`
 
 	Cache           string   `group:"Cache" placeholder:"REF|auto" help:"Cache of layers and cache mounts in one word: a name in a registry, oci:DIR, gha, or auto for IMAGE:buildcache. Always read; written by builds that push, and to a directory."`
-	CacheMountsFrom string   `group:"Cache" placeholder:"REF" help:"Where the contents of RUN --mount=type=cache come from: a name in a registry, or oci:DIR."`
+	CacheMountsFrom string   `group:"Cache" placeholder:"REF" help:"Where the contents of RUN --mount=type=cache come from: a name in a registry, oci:DIR or gha."`
 	CacheMountsTo   string   `group:"Cache" sep:"none" placeholder:"REF[,KEY=VALUE]" help:"Where they go after the build; keys when=always (after a failed one, too), max-size=10GB, max-age=720h."`
 	CacheFrom       []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to import: type=registry, local, gha, s3 or azblob."`
 	CacheTo         []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to export: those types, and inline."`

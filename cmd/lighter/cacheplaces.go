@@ -23,7 +23,7 @@ import (
 
 // cachePlace is where a cache is kept between machines.
 type cachePlace struct {
-	Ref string `arg:"" placeholder:"REF" help:"Where the cache is: a name in a registry, or oci:DIR."`
+	Ref string `arg:"" placeholder:"REF" help:"Where the cache is: a name in a registry, oci:DIR, or gha:NAME for mounts."`
 }
 
 // open opens the place of cache mounts that REF names.

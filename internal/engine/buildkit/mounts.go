@@ -5,9 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 
+	"github.com/moby/buildkit/client/connhelper"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -114,12 +116,25 @@ func sortMounts(list []engine.CacheMount) {
 
 // aboutMounts opens a connection to the engine's own service.
 func (c *Client) aboutMounts(f func(*grpc.ClientConn) error) error {
-	conn, err := grpc.NewClient(c.addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("passthrough:///engine", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx, c.addr) }))
 	if err != nil {
 		return fmt.Errorf("engine %s: %w", c.addr, err)
 	}
 	defer conn.Close()
 	return f(conn)
+}
+
+// dial goes the way to an engine that BuildKit's client goes.
+func dial(ctx context.Context, addr string) (net.Conn, error) {
+	if helper, err := connhelper.GetConnectionHelper(addr); err != nil || helper != nil {
+		if err != nil {
+			return nil, err
+		}
+		return helper.ContextDialer(ctx, addr)
+	}
+	network, address, _ := strings.Cut(addr, "://")
+	return (&net.Dialer{}).DialContext(ctx, network, address)
 }
 
 func saveMounts(ctx context.Context, conn *grpc.ClientConn, list []engine.CacheMount, to engine.Mounts) error {

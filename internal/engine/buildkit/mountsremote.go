@@ -54,15 +54,14 @@ func (c *Client) solveWithMounts(ctx context.Context, req engine.Request, opt cl
 			return nil, err
 		}
 		uses, err := usesOf(ctx, res)
-		if err != nil { // no failed build
+		if err != nil { // fails no build
 			statuses <- &client.SolveStatus{Warnings: []*client.VertexWarning{{Short: []byte("cache mounts stay where they are: " + err.Error())}}}
-			return res, nil
 		}
 		c.remember(uses, &opt)
 		if a.gw = gw; req.Mounts != nil {
-			err = c.restore(ctx, req.Mounts, a, uses, statuses)
+			return res, c.restore(ctx, req.Mounts, a, uses, statuses)
 		}
-		return res, err
+		return res, nil
 	}, statuses)
 }
 
