@@ -30,6 +30,10 @@ type mountsTo struct {
 	push   cachemount.PushOptions
 }
 
+// unusedMounts is how long a mount is kept that no build has sent; nobody misses
+// one that the project's Dockerfile no longer has.
+const unusedMounts = 30 * 24 * time.Hour
+
 // parseMountsTo reads REF[,when=always][,max-size=SIZE][,max-age=DURATION].
 func parseMountsTo(s string) (to mountsTo, err error) {
 	const flag = "--cache-mounts-to"
@@ -37,7 +41,7 @@ func parseMountsTo(s string) (to mountsTo, err error) {
 	if err != nil || len(parts) == 0 || strings.Contains(parts[0], "=") {
 		return to, fmt.Errorf("%s %.300q: want REF, or REF,when=always,max-size=10GB,max-age=720h", flag, s)
 	}
-	to.ref = parts[0]
+	to.ref, to.push.MaxAge = parts[0], unusedMounts
 	for _, p := range parts[1:] {
 		key, value, _ := strings.Cut(p, "=")
 		switch key {
