@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strings"
@@ -100,10 +99,7 @@ func (c *Client) PullMount(ctx context.Context, m engine.CacheMount, from engine
 			if err := from.Restore(ctx, m, stream); err != nil {
 				return err
 			}
-			// The engine gives the mount its name when it hears no more.
-			_ = stream.Close()
-			_, err := io.Copy(io.Discard, stream)
-			return err
+			return stream.finish() // the engine gives the mount its name when it hears no more
 		})
 	})
 }
@@ -142,7 +138,10 @@ func saveMounts(ctx context.Context, conn *grpc.ClientConn, list []engine.CacheM
 		return nil
 	}
 	return overMounts(ctx, conn, saveMethod, list, func(ctx context.Context, stream *byteStream) error {
-		return to.Save(ctx, list, stream)
+		if err := to.Save(ctx, list, stream); err != nil {
+			return err
+		}
+		return stream.finish() // until then the engine holds the mounts, and a build would find them in use
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/moby/buildkit/cache"
 	"github.com/moby/buildkit/client"
@@ -47,6 +48,7 @@ type usedMount struct {
 	engine.CacheMount
 	dir      string // key in BuildKit's index: the ID, and the local ref of the base
 	selector string // directory of the ref that is mounted, "" for its root
+	sharing  pb.CacheSharingOpt
 }
 
 // ResolveOp gives steps with cache mounts the manager that fills them.
@@ -112,6 +114,45 @@ func (s *stepMounts) Search(ctx context.Context, index string, prefix bool) ([]c
 	return s.Manager.Search(ctx, index, prefix)
 }
 
+// GetMutable takes a mount that is there. What has a shared one is no other step,
+// for those get it from BuildKit's list of them; it is BuildKit's garbage
+// collection, which holds each record for as long as it counts its bytes, and
+// would have the step begin with a new mount. A private one may be a step's.
+func (s *stepMounts) GetMutable(ctx context.Context, id string, opts ...cache.RefOption) (cache.MutableRef, error) {
+	patience := time.Duration(0)
+	if s.wanted != nil {
+		switch s.wanted.sharing {
+		case pb.CacheSharingOpt_SHARED:
+			patience = countedWithin
+		case pb.CacheSharingOpt_PRIVATE:
+			patience = countedWithin / 10
+		}
+	}
+	ref, err := getPatiently(ctx, s.Manager, patience, id, opts...)
+	if err == nil {
+		s.wanted = nil
+	}
+	return ref, err
+}
+
+// countedWithin is how long the count of a mount's bytes may take.
+const countedWithin = 3 * time.Second
+
+// getPatiently is GetMutable of what somebody may have for a moment.
+func getPatiently(ctx context.Context, manager cache.Manager, patience time.Duration, id string, opts ...cache.RefOption) (cache.MutableRef, error) {
+	for end := time.Now().Add(patience); ; {
+		ref, err := manager.GetMutable(ctx, id, opts...)
+		if !errors.Is(err, cache.ErrLocked) || time.Now().After(end) {
+			return ref, err
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
 // mount finds the mount that has its contents in the directory dir.
 func (s *stepMounts) mount(dir string) *usedMount {
 	for _, m := range s.exec.Mounts {
@@ -122,7 +163,7 @@ func (s *stepMounts) mount(dir string) *usedMount {
 		if dir != id && !(m.Input >= 0 && strings.HasPrefix(dir, id+":")) {
 			continue
 		}
-		u := &usedMount{CacheMount: engine.CacheMount{ID: id, Platform: s.platform}, dir: dir, selector: m.Selector}
+		u := &usedMount{CacheMount: engine.CacheMount{ID: id, Platform: s.platform}, dir: dir, selector: m.Selector, sharing: m.CacheOpt.Sharing}
 		if inputs := s.step.Inputs(); m.Input >= 0 && int(m.Input) < len(inputs) {
 			u.Base = recipeOf(inputs[m.Input].Vertex, map[digest.Digest]string{})
 		}
@@ -176,7 +217,7 @@ func (s *stepMounts) lookAhead(ctx context.Context, group session.Group) error {
 		if m.MountType != pb.MountType_CACHE || m.CacheOpt == nil || m.Input >= 0 {
 			continue
 		}
-		u := usedMount{CacheMount: engine.CacheMount{ID: m.CacheOpt.ID, Platform: s.platform}, dir: m.CacheOpt.ID, selector: m.Selector}
+		u := usedMount{CacheMount: engine.CacheMount{ID: m.CacheOpt.ID, Platform: s.platform}, dir: m.CacheOpt.ID, selector: m.Selector, sharing: m.CacheOpt.Sharing}
 		s.travel.remember(s.step.Digest(), u) // it may join a mount that is in use, and never search for it
 		if from == nil {
 			continue

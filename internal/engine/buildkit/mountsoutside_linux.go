@@ -79,6 +79,11 @@ func (t *mountTravel) usedBy(stream grpc.ServerStream) error {
 // one where the one that is looked for is taken.
 type existing struct{ cache.Manager }
 
+// GetMutable waits for what is only being counted.
+func (e existing) GetMutable(ctx context.Context, id string, opts ...cache.RefOption) (cache.MutableRef, error) {
+	return getPatiently(ctx, e.Manager, countedWithin, id, opts...)
+}
+
 func (existing) New(context.Context, cache.ImmutableRef, session.Group, ...cache.RefOption) (cache.MutableRef, error) {
 	return nil, errInUse
 }

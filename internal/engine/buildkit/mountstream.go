@@ -3,6 +3,7 @@ package buildkit
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"sync"
 
 	"github.com/moby/buildkit/session/sshforward"
@@ -64,6 +65,13 @@ type byteStream struct {
 func (b *byteStream) Close() error {
 	b.end()
 	return nil
+}
+
+// finish ends this side's bytes and waits for the other side to be done.
+func (b *byteStream) finish() error {
+	_ = b.Close()
+	_, err := io.Copy(io.Discard, b)
+	return err
 }
 
 const maxMessage = 1 << 20 // of 4 MiB that gRPC takes
