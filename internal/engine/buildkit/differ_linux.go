@@ -216,6 +216,12 @@ func encodeNative(ctx context.Context, cs layer.ChangeSet, w nativeWriter) (laye
 	defer stop()
 	wrote, err := layer.WriteChanges(ctx, enc, cs)
 	if err == nil {
+		err = enc.Close() // what is still to be written may take a while
+	}
+	if err == nil {
+		err = context.Cause(ctx)
+	}
+	if err == nil {
 		err = w.Close()
 	}
 	if err != nil {
