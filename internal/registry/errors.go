@@ -89,6 +89,9 @@ func (r *Repository) explain(what string, err error) error {
 	case errors.Is(err, errStalled), errors.Is(err, os.ErrDeadlineExceeded), isTimeout(err):
 		e.Reason = "the registry does not answer in time"
 		e.Next = "try again; check the network, and HTTPS_PROXY where one is needed"
+	case errors.Is(err, errNothing):
+		e.Reason = errNothing.Error()
+		e.Next = "look at the proxy in front of it: what is sent does not arrive"
 	case transient(err):
 		e.Reason = fmt.Sprintf("the connection broke %d times: %s", attempts, breakage(err))
 		e.Next = "try again; a proxy or load balancer in front of the registry may cut connections"

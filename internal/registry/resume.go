@@ -153,7 +153,10 @@ func (u *upload) ask() error {
 	return u.accept(resp, false)
 }
 
-var errUnclear = errors.New("it names no place to go on from")
+var (
+	errUnclear = errors.New("it names no place to go on from")
+	errNothing = errors.New("the registry takes a PATCH, and has nothing of it")
+)
 
 // accept takes over the place to go on at from an answer. What a registry does
 // not say after a PATCH that it took is what was sent.
@@ -166,16 +169,18 @@ func (u *upload) accept(resp *http.Response, patched bool) error {
 		u.session = session
 	}
 	have, ok := committed(resp.Header.Get("Range"))
-	if have == 1 && !patched {
+	cursor := u.ring.reached()
+	if have == 1 && (!patched || cursor > 1) {
 		// "0-0" is one byte, and what distribution says when it has none. A byte
 		// that came alone is rare, and the digest finds it in the end.
 		have = 0
 	}
-	cursor := u.ring.reached()
 	low, _ := u.ring.span()
 	switch {
 	case !ok && patched:
 		have = cursor
+	case patched && have <= u.next:
+		return errNothing
 	case !ok, have > cursor, have < low:
 		return errUnclear
 	}
@@ -231,9 +236,12 @@ func (u *upload) send() error {
 }
 
 // unsized tells answers to a body without a Content-Length that its pieces may
-// not get: some proxies hold a request back to know its length, or count what
-// comes in one.
+// not get: some proxies hold a request back to know its length, count what comes
+// in one, or pass none of it on.
 func unsized(err error) bool {
+	if errors.Is(err, errNothing) {
+		return true
+	}
 	switch refused(err) {
 	case http.StatusLengthRequired, http.StatusRequestEntityTooLarge, http.StatusNotImplemented:
 		return true

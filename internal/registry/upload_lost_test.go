@@ -138,6 +138,48 @@ func TestSizedUpload(t *testing.T) {
 	}
 }
 
+// A proxy that passes nothing on of a body of unknown length is found out by what
+// the registry has then. Where the start of the blob is gone, the next attempt
+// sends pieces.
+func TestNothingArrives(t *testing.T) {
+	y := newYard(t, registrytest.Options{})
+	swallow := func(sized bool) registrytest.Fault {
+		return func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodPatch && (sized || r.ContentLength < 0) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				r.Body, r.ContentLength = http.NoBody, 0
+				r.Header.Del("Content-Range")
+			}
+			return false
+		}
+	}
+	y.proxy.Set(swallow(false))
+	desc, content := blob(1, 3<<20)
+	r := y.repository(t, registry.Options{})
+	if err := imagetest.Upload(t.Context(), r, desc, content); err != nil {
+		t.Error(err)
+	}
+	arrived(t, r, desc, content)
+
+	desc, content = blob(2, 20<<20)
+	r = y.repository(t, registry.Options{})
+	lost(t, r, desc, content)
+	if err := imagetest.Upload(t.Context(), r, desc, content); err != nil {
+		t.Error(err)
+	}
+	arrived(t, r, desc, content)
+	if n := y.proxy.Count("PATCH", ""); n != 1+1+1+3 {
+		t.Errorf("%d PATCHes", n)
+	}
+
+	y.proxy.Set(swallow(true))
+	desc, content = blob(3, 3<<20)
+	expect(t, imagetest.Upload(t.Context(), y.repository(t, registry.Options{Attempts: 3}), desc, content), "has nothing of it", "proxy in front")
+	if n := y.proxy.Count("PATCH", ""); n != 1+3 {
+		t.Errorf("%d PATCHes, want one and three attempts in pieces", n)
+	}
+}
+
 func lost(t *testing.T, r *registry.Repository, desc ocispec.Descriptor, content []byte) {
 	t.Helper()
 	err := imagetest.Upload(t.Context(), r, desc, content)
