@@ -3,12 +3,9 @@ package image
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -162,92 +159,29 @@ func (t *LayoutTarget) Upload(ctx context.Context) (Upload, error) {
 	if err != nil {
 		return nil, fmt.Errorf("OCI layout %s: %w", t.dir, err)
 	}
-	return &layoutUpload{t: t, ctx: ctx, f: f, hash: sha256.New()}, nil
+	return NewFileUpload(ctx, f, t.keep), nil
 }
 
-// layoutUpload is a hidden file that becomes a blob.
-type layoutUpload struct {
-	t    *LayoutTarget
-	ctx  context.Context
-	f    *os.File // nil when it is over
-	hash hash.Hash
-	n    int64
+// keep makes a blob of a hidden file.
+func (t *LayoutTarget) keep(_ context.Context, desc ocispec.Descriptor, f *os.File) error {
+	name, err := t.blob(desc)
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(name), 0o755)
+	}
+	if err != nil {
+		err = errors.Join(err, f.Close(), os.Remove(f.Name()))
+	} else {
+		err = publishFile(f, name)
+	}
+	if err != nil {
+		return fmt.Errorf("OCI layout %s: %w", t.dir, err)
+	}
+	return nil
 }
 
 // tagWait is between two looks at the lock of a layout, which is held for
 // milliseconds.
 const tagWait = 10 * time.Millisecond
-
-var errUploadOver = errors.New("the upload is over")
-
-func (u *layoutUpload) Write(p []byte) (int, error) {
-	switch {
-	case u.f == nil:
-		return 0, errUploadOver
-	case u.ctx.Err() != nil:
-		return 0, u.ctx.Err()
-	}
-	n, err := u.f.Write(p)
-	u.hash.Write(p[:n])
-	u.n += int64(n)
-	return n, err
-}
-
-func (u *layoutUpload) Written() (digest.Digest, int64) {
-	return digest.NewDigest(digest.SHA256, u.hash), u.n
-}
-
-func (u *layoutUpload) Commit(ctx context.Context, desc ocispec.Descriptor) error {
-	if u.f == nil {
-		return errUploadOver
-	}
-	defer u.Abort()
-	name, err := u.t.blob(desc)
-	if err != nil {
-		return err
-	}
-	if err := u.check(desc); err != nil {
-		return err
-	}
-	if err := errors.Join(ctx.Err(), u.ctx.Err()); err != nil {
-		return err
-	}
-	if err = os.MkdirAll(filepath.Dir(name), 0o755); err == nil {
-		err = publishFile(u.f, name)
-	}
-	if err != nil {
-		return fmt.Errorf("OCI layout %s: %w", u.t.dir, err)
-	}
-	u.f = nil
-	return nil
-}
-
-// check holds what was written against what it shall be called.
-func (u *layoutUpload) check(desc ocispec.Descriptor) error {
-	got, n := u.Written()
-	if algorithm := desc.Digest.Algorithm(); algorithm != digest.SHA256 {
-		if _, err := u.f.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		var err error
-		if got, err = algorithm.FromReader(u.f); err != nil {
-			return err
-		}
-	}
-	if desc.Digest != got || desc.Size != n {
-		return fmt.Errorf("%w: %s of %d bytes has the content of %s, %d bytes", ErrCorrupt, desc.Digest, desc.Size, got, n)
-	}
-	return nil
-}
-
-func (u *layoutUpload) Abort() {
-	if u.f == nil {
-		return
-	}
-	_ = u.f.Close()
-	_ = os.Remove(u.f.Name())
-	u.f = nil
-}
 
 // PutManifest implements Target.
 func (t *LayoutTarget) PutManifest(ctx context.Context, desc ocispec.Descriptor, b []byte) error {

@@ -3,11 +3,9 @@ package gha
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -48,68 +46,13 @@ func (s *Store) Upload(ctx context.Context) (image.Upload, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &upload{s: s, ctx: ctx, f: f, hash: sha256.New()}, nil
+	return image.NewFileUpload(ctx, f, s.keep), nil
 }
 
-// upload is a file that becomes an entry.
-type upload struct {
-	s    *Store
-	ctx  context.Context
-	f    *os.File // nil when it is over
-	hash hash.Hash
-	n    int64
-}
-
-var errUploadOver = errors.New("the upload is over")
-
-func (u *upload) Write(p []byte) (int, error) {
-	switch {
-	case u.f == nil:
-		return 0, errUploadOver
-	case u.ctx.Err() != nil:
-		return 0, u.ctx.Err()
-	}
-	n, err := u.f.Write(p)
-	u.hash.Write(p[:n])
-	u.n += int64(n)
-	return n, err
-}
-
-func (u *upload) Written() (digest.Digest, int64) {
-	return digest.NewDigest(digest.SHA256, u.hash), u.n
-}
-
-func (u *upload) Commit(ctx context.Context, desc ocispec.Descriptor) error {
-	if u.f == nil {
-		return errUploadOver
-	}
-	defer u.Abort()
-	if err := image.CheckDescriptor(desc); err != nil {
-		return err
-	}
-	got, n := u.Written()
-	if algorithm := desc.Digest.Algorithm(); algorithm != digest.SHA256 {
-		var err error
-		if got, err = algorithm.FromReader(io.NewSectionReader(u.f, 0, n)); err != nil {
-			return err
-		}
-	}
-	if got != desc.Digest || n != desc.Size {
-		return fmt.Errorf("%w: %s of %d bytes has the content of %s, %d bytes", image.ErrCorrupt, desc.Digest, desc.Size, got, n)
-	}
-	if err := errors.Join(ctx.Err(), u.ctx.Err()); err != nil {
-		return err
-	}
-	return u.s.save(ctx, desc, fileBlob{u.f, n})
-}
-
-func (u *upload) Abort() {
-	if u.f == nil {
-		return
-	}
-	_ = u.f.Close()
-	_ = os.Remove(u.f.Name())
-	u.f = nil
+// keep makes an entry of a file.
+func (s *Store) keep(ctx context.Context, desc ocispec.Descriptor, f *os.File) error {
+	defer func() { _, _ = f.Close(), os.Remove(f.Name()) }()
+	return s.save(ctx, desc, fileBlob{f, desc.Size})
 }
 
 // fileBlob is a file whose end belongs to somebody else.
