@@ -14,6 +14,10 @@ import (
 func TestTempDir(t *testing.T) {
 	parent := t.TempDir()
 	t.Setenv("TMPDIR", parent)
+	dead := filepath.Join(parent, ".lighter-stage-dead")
+	if err := os.MkdirAll(filepath.Join(dead, "blobs"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
@@ -29,10 +33,6 @@ func TestTempDir(t *testing.T) {
 				discard()
 			}
 		})
-	}
-	dead := filepath.Join(parent, ".lighter-stage-dead")
-	if err := os.MkdirAll(filepath.Join(dead, "blobs"), 0o700); err != nil {
-		t.Fatal(err)
 	}
 	all.Wait()
 	dir, discard, err := image.TempDir("")
