@@ -170,7 +170,7 @@ type cachePushCmd struct {
 	Format     string   `enum:"text,json" default:"text" help:"text or json."`
 }
 
-// options are the bounds of what is kept.
+// bounds are those of what is kept.
 func bounds(maxSize, maxAge string) (o cachemount.PushOptions, err error) {
 	if maxSize != "" {
 		if o.MaxSize, err = units.FromHumanSize(maxSize); err != nil || o.MaxSize <= 0 {
@@ -210,12 +210,15 @@ func (c cachePushCmd) Run(ctx context.Context, out *term.Output, flags *engineFl
 	if list, err = pick(list, c.Mount, "the engine"); err != nil {
 		return err
 	}
-	var seen follower
-	t := &cachemount.Travel{To: func() (cachemount.Place, error) { return place, nil }, ToName: c.Ref, Push: o, Report: seen.mount}
+	told := []event.Mount{}
+	t := &cachemount.Travel{
+		To: func() (cachemount.Place, error) { return place, nil }, ToName: c.Ref, Push: o,
+		Report: func(m event.Mount) { told = append(told, m) },
+	}
 	if err := e.PushMounts(ctx, list, t); err != nil {
 		return err
 	}
-	return travelled(out, seen.fold.Report().Mounts, c.Format)
+	return travelled(out, told, c.Format)
 }
 
 // pick are the mounts of the names that were given, or all.
@@ -252,10 +255,10 @@ func mountNames(all []engine.CacheMount) string {
 
 // travelled says what became of mounts. One that failed is an error.
 func travelled(out *term.Output, list []event.Mount, format string) error {
-	failed := 0
+	var failed []event.Mount
 	for _, m := range list {
 		if m.Action == event.MountFailed {
-			failed++
+			failed = append(failed, m)
 		}
 	}
 	if format == "json" {
@@ -273,14 +276,13 @@ func travelled(out *term.Output, list []event.Mount, format string) error {
 			return err
 		}
 	}
-	if failed == 0 {
+	switch len(failed) {
+	case 0:
 		return nil
+	case 1:
+		return errors.New(failed[0].Error)
 	}
-	i := slices.IndexFunc(list, func(m event.Mount) bool { return m.Action == event.MountFailed })
-	if failed == 1 {
-		return errors.New(list[i].Error)
-	}
-	return fmt.Errorf("%d cache mounts failed, the first: %s", failed, list[i].Error)
+	return fmt.Errorf("%d cache mounts failed, the first: %s", len(failed), failed[0].Error)
 }
 
 type cachePullCmd struct {
@@ -318,19 +320,22 @@ func (c cachePullCmd) Run(ctx context.Context, out *term.Output, flags *engineFl
 	if err != nil {
 		return err
 	}
-	var seen follower
-	t := &cachemount.Travel{From: &place, FromName: c.Ref, Import: cachemount.ImportOptions{Replace: c.Replace}, Report: seen.mount}
+	told := []event.Mount{} // one mount after the other
+	t := &cachemount.Travel{
+		From: &place, FromName: c.Ref, Import: cachemount.ImportOptions{Replace: c.Replace},
+		Report: func(m event.Mount) { told = append(told, m) },
+	}
 	for _, m := range list {
 		if m.Base != "" && !slices.Contains(here, m) {
 			fmt.Fprintf(out.Err, "note: cache mount %s starts from something that this engine has not made yet; a build restores it\n", report.Clean(strings.TrimPrefix(m.ID, "/")))
 			continue
 		}
-		told := len(seen.fold.Report().Mounts)
-		if err := e.PullMount(ctx, m, t); err != nil && (ctx.Err() != nil || len(seen.fold.Report().Mounts) == told) {
+		before := len(told)
+		if err := e.PullMount(ctx, m, t); err != nil && (ctx.Err() != nil || len(told) == before) {
 			return err // of the engine; what became of the mount is in the report
 		}
 	}
-	return travelled(out, seen.fold.Report().Mounts, c.Format)
+	return travelled(out, told, c.Format)
 }
 
 // prune drops cache mounts where they are kept.
