@@ -48,7 +48,7 @@ func (*publishCmd) Resume() string {
 }
 
 // Run publishes.
-func (p *publishCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) (err error) {
+func (p *publishCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) error {
 	r, err := p.plan(ctx)
 	if err != nil {
 		return err
@@ -62,25 +62,12 @@ func (p *publishCmd) Run(ctx context.Context, out *term.Output, flags *engineFla
 			return err
 		}
 	}
-	if r.Version != r.Was {
-		undo, err := r.writeVersion(out)
-		if err != nil {
-			return err
-		}
-		published := false
-		defer func() {
-			if !published {
-				err = errors.Join(err, undo())
-			}
-		}()
-		if err := p.run(ctx, out, flags, r); err != nil {
-			return err
-		}
-		published = true
-		return p.tagCommit(ctx, out, r)
+	undo, err := r.writeVersion(out)
+	if err != nil {
+		return err
 	}
 	if err := p.run(ctx, out, flags, r); err != nil {
-		return err
+		return errors.Join(err, undo())
 	}
 	return p.tagCommit(ctx, out, r)
 }
@@ -118,11 +105,14 @@ func (p *publishCmd) run(ctx context.Context, out *term.Output, flags *engineFla
 	return r.said(out, tags)
 }
 
-// writeVersion writes the version back, and answers how to undo that.
+// writeVersion writes the version back where it is another one, and answers how to
+// undo that.
 func (r *release) writeVersion(out *term.Output) (undo func() error, err error) {
-	files, err := r.from.Write(r.Version)
-	if err != nil {
-		return nil, err
+	var files []string
+	if r.Version != r.Was {
+		if files, err = r.from.Write(r.Version); err != nil {
+			return nil, err
+		}
 	}
 	if len(files) == 0 {
 		return func() error { return nil }, nil

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -43,7 +44,7 @@ func (p *publishCmd) plan(ctx context.Context) (*release, error) {
 	path := p.Project
 	if path == "" {
 		var err error
-		if path, err = project.Find(defaultTo(p.Dir, ".")); err != nil {
+		if path, err = project.Find(cmp.Or(p.Dir, ".")); err != nil {
 			return nil, usageError{err}
 		}
 	}
@@ -65,13 +66,6 @@ func (p *publishCmd) plan(ctx context.Context) (*release, error) {
 		return nil, err
 	}
 	return r, p.images(r)
-}
-
-func defaultTo(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // decide finds the version to publish. One is wanted only where it is used.
@@ -118,7 +112,7 @@ func (p *publishCmd) images(r *release) error {
 	with := p.With
 	if with == "auto" {
 		with = "pack"
-		if _, err := os.Stat(filepath.Join(r.proj.Dir(), r.proj.Context, defaultTo(r.proj.Dockerfile, "Dockerfile"))); err == nil && !r.proj.Packs() {
+		if _, err := os.Stat(filepath.Join(r.proj.Dir(), r.proj.Context, cmp.Or(r.proj.Dockerfile, "Dockerfile"))); err == nil && !r.proj.Packs() {
 			with = "build"
 		}
 	}
@@ -186,7 +180,7 @@ func (r *release) print(out *term.Output) error {
 	for _, img := range r.Images {
 		for i, tag := range img.Tags {
 			if i == 0 {
-				table.Add(defaultTo(img.Variant, "-"), img.With, strings.Join(img.Platforms, " "), img.Repository+":"+tag)
+				table.Add(cmp.Or(img.Variant, "-"), img.With, strings.Join(img.Platforms, " "), img.Repository+":"+tag)
 			} else {
 				table.Add("", "", "", img.Repository+":"+tag)
 			}

@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,11 +73,12 @@ func short(d digest.Digest) string { return d.Encoded()[:min(12, len(d.Encoded()
 // an interrupted Tag is completed by the next, which finds what was set.
 func Tag(ctx context.Context, images []Image) ([]Tagged, error) {
 	type step struct {
-		img  *Image
-		tag  string
-		root ocispec.Descriptor
-		raw  []byte
-		was  digest.Digest
+		img   *Image
+		tag   string
+		fixed bool
+		root  ocispec.Descriptor
+		raw   []byte
+		was   digest.Digest
 	}
 	var steps []step
 	for i := range images {
@@ -92,7 +92,7 @@ func Tag(ctx context.Context, images []Image) ([]Tagged, error) {
 			return nil, err
 		}
 		for _, tag := range img.Tags {
-			s := step{img: img, tag: tag, root: root, raw: raw}
+			s := step{img: img, tag: tag, fixed: slices.Contains(img.Fixed, tag), root: root, raw: raw}
 			now, err := img.Repo.Resolve(ctx, tag)
 			if err != nil && !errors.Is(err, image.ErrNotFound) {
 				return nil, err
@@ -100,20 +100,26 @@ func Tag(ctx context.Context, images []Image) ([]Tagged, error) {
 			if err == nil {
 				s.was = now.Digest
 			}
-			if s.was != "" && s.was != root.Digest && slices.Contains(img.Fixed, tag) {
+			if s.was != "" && s.was != root.Digest && s.fixed {
 				return nil, &TakenError{Name: img.Name + ":" + tag, Is: s.was, To: root.Digest}
 			}
 			steps = append(steps, s)
 		}
 	}
-	slices.SortStableFunc(steps, func(a, b step) int { // fixed ones first
-		return index(b.img.Fixed, b.tag) - index(a.img.Fixed, a.tag)
+	slices.SortStableFunc(steps, func(a, b step) int {
+		switch {
+		case a.fixed == b.fixed:
+			return 0
+		case a.fixed:
+			return -1
+		}
+		return 1
 	})
 	var done []Tagged
 	for _, s := range steps {
 		t := Tagged{Variant: s.img.Variant, Name: s.img.Name + ":" + s.tag, Action: TagThere, Digest: s.root.Digest}
 		if s.was != s.root.Digest {
-			if err := s.img.Repo.Tag(ctx, s.root, bytes.Clone(s.raw), s.tag); err != nil {
+			if err := s.img.Repo.Tag(ctx, s.root, s.raw, s.tag); err != nil {
 				return done, fmt.Errorf("%w (%d of %d tags are set; the same command sets the others)", err, len(done), len(steps))
 			}
 			t.Action = TagSet
@@ -124,14 +130,6 @@ func Tag(ctx context.Context, images []Image) ([]Tagged, error) {
 		done = append(done, t)
 	}
 	return done, nil
-}
-
-// index is 1 for what is in the list.
-func index(list []string, s string) int {
-	if slices.Contains(list, s) {
-		return 1
-	}
-	return 0
 }
 
 // FixedTags are those of tags that have the whole version in them: the templates
