@@ -1,11 +1,11 @@
 package project
 
 import (
+	"context"
 	"encoding/json"
 	"maps"
 	"net/url"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -162,11 +162,10 @@ func nodeName(dir string) string {
 // gitHub is OWNER/NAME of the repository on GitHub that dir was cloned from; ""
 // where it is from elsewhere.
 func gitHub(dir string) string {
-	out, err := exec.Command("git", "-C", dir, "remote", "get-url", "origin").Output()
+	remote, err := git(context.Background(), dir, "remote", "get-url", "origin")
 	if err != nil {
 		return ""
 	}
-	remote := strings.TrimSpace(string(out))
 	if rest, ok := strings.CutPrefix(remote, "git@github.com:"); ok {
 		remote = "https://github.com/" + rest
 	}

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,9 +42,9 @@ type Proposal struct {
 // Before 1.0.0 a breaking change moves the minor number, as semver's users do:
 // that a project is at 1.0.0 is for people to say.
 func (v Version) Propose(ctx context.Context) (Proposal, error) {
-	now, err := semver.NewVersion(v.Number)
+	now, err := countable(v.Number)
 	if err != nil {
-		return Proposal{}, fmt.Errorf("version %s is none that can be counted up: want MAJOR.MINOR.PATCH", v.Number)
+		return Proposal{}, err
 	}
 	tag, err := v.Tag(ctx)
 	if err != nil {
@@ -57,7 +58,7 @@ func (v Version) Propose(ctx context.Context) (Proposal, error) {
 		if tag, err = (Version{Number: base, p: v.p}).Tag(ctx); err != nil {
 			return Proposal{}, err
 		}
-		if now, err = semver.NewVersion(base); err != nil {
+		if now, err = countable(base); err != nil {
 			return Proposal{}, err
 		}
 	}
@@ -81,11 +82,19 @@ func (v Version) Propose(ctx context.Context) (Proposal, error) {
 	return p, err
 }
 
-// Bump moves a version by a step.
-func Bump(number string, step Step) (string, error) {
+func countable(number string) (*semver.Version, error) {
 	v, err := semver.NewVersion(number)
 	if err != nil {
-		return "", fmt.Errorf("version %s is none that can be counted up: want MAJOR.MINOR.PATCH", number)
+		return nil, fmt.Errorf("version %s is none that can be counted up: want MAJOR.MINOR.PATCH", number)
+	}
+	return v, nil
+}
+
+// Bump moves a version by a step.
+func Bump(number string, step Step) (string, error) {
+	v, err := countable(number)
+	if err != nil {
+		return "", err
 	}
 	next := *v
 	switch step {
@@ -119,40 +128,47 @@ func (v Version) Tag(ctx context.Context) (string, error) {
 // commit, and tags the commit with v and a number. It answers the tag.
 func (v Version) TagCommit(ctx context.Context, number string) (string, error) {
 	name := "v" + number
-	said := func(err error) error {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && len(exit.Stderr) > 0 {
-			return errors.New(strings.TrimSpace(string(exit.Stderr)))
-		}
-		return err
-	}
 	if v.File != "" {
 		files := []string{v.File}
 		if lock, _ := v.lock(number); lock != "" {
 			files = append(files, lock)
 		}
 		if changed, err := git(ctx, v.p.Dir(), append([]string{"status", "--porcelain", "--untracked-files=no", "--"}, files...)...); err != nil {
-			return "", said(err)
+			return "", err
 		} else if changed != "" {
 			if _, err := git(ctx, v.p.Dir(), append([]string{"commit", "--quiet", "-m", "Release " + number, "--"}, files...)...); err != nil {
-				return "", said(err)
+				return "", err
 			}
 		}
 	}
 	if _, err := git(ctx, v.p.Dir(), "tag", "-a", "-m", number, name); err != nil {
-		return "", said(err)
+		return "", err
 	}
 	return name, nil
 }
 
-// git answers what it prints.
+// git answers what it prints. Where it refuses, the error is what it says, and
+// wraps an *exec.ExitError.
 func git(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = &gitError{strings.TrimSpace(string(exit.Stderr)), err}
+	}
 	return strings.TrimSpace(string(out)), err
 }
+
+// gitError is what git refuses with.
+type gitError struct {
+	said string
+	err  error
+}
+
+func (e *gitError) Error() string { return cmp.Or(e.said, e.err.Error()) }
+func (e *gitError) Unwrap() error { return e.err }
 
 // commit is what one says of itself.
 type commit struct{ subject, body string }
@@ -160,12 +176,8 @@ type commit struct{ subject, body string }
 // commitsSince are those that touch a directory, the newest first.
 func commitsSince(ctx context.Context, dir, tag string) ([]commit, error) {
 	out, err := git(ctx, dir, "log", "--format=%s%x00%b%x01", tag+"..HEAD", "--", ".")
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return nil, fmt.Errorf("commits since %s: git: %s", tag, strings.TrimSpace(string(exit.Stderr)))
-	}
 	if err != nil {
-		return nil, fmt.Errorf("commits since %s: %w", tag, err)
+		return nil, fmt.Errorf("commits since %s: git: %w", tag, err)
 	}
 	var all []commit
 	for entry := range strings.SplitSeq(out, "\x01") {

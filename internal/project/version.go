@@ -1,14 +1,11 @@
 package project
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -123,16 +120,13 @@ func checkVersion(name, s string) (string, error) {
 // gitVersion is the last tag like v1.2.3, with what git describes behind it
 // where there are commits since.
 func gitVersion(ctx context.Context, dir string) (string, error) {
-	cmd := exec.CommandContext(ctx, "git", "describe", "--tags", "--match", "v[0-9]*", "--match", "[0-9]*")
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	out, err := cmd.Output()
-	var failed *exec.ExitError
-	if errors.As(err, &failed) {
-		return "", fmt.Errorf("git has no tag like v1.2.3: %s", bytes.TrimPrefix(bytes.TrimSpace(failed.Stderr), []byte("fatal: ")))
+	out, err := git(ctx, dir, "describe", "--tags", "--match", "v[0-9]*", "--match", "[0-9]*")
+	var refused *gitError
+	if errors.As(err, &refused) {
+		return "", fmt.Errorf("git has no tag like v1.2.3: %s", strings.TrimPrefix(refused.said, "fatal: "))
 	}
 	if err != nil {
 		return "", fmt.Errorf("git has no tag like v1.2.3: %w", err)
 	}
-	return checkVersion("git", string(out))
+	return checkVersion("git", out)
 }
