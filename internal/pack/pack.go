@@ -66,7 +66,8 @@ type Packed struct {
 	became     []digest.Digest // the manifest where it was sent ahead, in each compression
 
 	content []content
-	temp    string // a directory, "" where none was needed
+	temp    string // a directory; "" where none was needed
+	discard func() // removes it
 }
 
 // Layer is one that was packed here.
@@ -95,13 +96,23 @@ func (p *Packed) Close() error {
 	var errs []error
 	for _, c := range p.content {
 		if c.file != nil {
-			errs = append(errs, c.file.Close(), os.Remove(c.file.Name()))
+			errs = append(errs, c.file.Close())
 		}
 	}
-	if p.temp != "" {
-		errs = append(errs, os.RemoveAll(p.temp))
+	if p.discard != nil {
+		p.discard()
 	}
 	return errors.Join(errs...)
+}
+
+// create makes a file that goes with this process.
+func (p *Packed) create(in string) (f *os.File, err error) {
+	if p.temp == "" {
+		if p.temp, p.discard, err = image.TempDir(in); err != nil {
+			return nil, err
+		}
+	}
+	return os.CreateTemp(p.temp, "*")
 }
 
 // Pack makes the image of one platform. It must be closed.
@@ -233,7 +244,7 @@ func programFiles(binaries []toolchain.Binary) ([]layer.File, error) {
 // layer writes a plain layer.
 func (s Spec) layer(p *Packed, name string, files []layer.File) (ocispec.Descriptor, error) {
 	desc := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer}
-	f, err := os.CreateTemp(s.Temp, ".lighter-layer-*")
+	f, err := p.create(s.Temp)
 	if err != nil {
 		return desc, fmt.Errorf("plain layer: %w", err)
 	}

@@ -50,13 +50,7 @@ func (s Spec) prepare(ctx context.Context, out *Packed, binaries []toolchain.Bin
 
 // temporary is a place for another form of a binary.
 func (p *Packed) temporary(b toolchain.Binary, in string) (toolchain.Binary, error) {
-	if p.temp == "" {
-		var err error
-		if p.temp, err = os.MkdirTemp(in, ".lighter-pack-*"); err != nil {
-			return b, err
-		}
-	}
-	f, err := os.CreateTemp(p.temp, "*")
+	f, err := p.create(in)
 	if err != nil {
 		return b, err
 	}
