@@ -32,6 +32,8 @@ type publishCmd struct {
 	DryRun     bool     `short:"n" help:"Print the plan, and do nothing."`
 	Progress   string   `enum:"auto,tty,plain,quiet" env:"BUILDKIT_PROGRESS" default:"auto" help:"Live view: auto, tty, plain or quiet."`
 	Format     string   `enum:"text,json" default:"text" help:"What was published as text on standard error, or json on standard output."`
+
+	tagged bool // tags may be set
 }
 
 // Help is what `lighter publish --help` says below the flags.
@@ -43,8 +45,11 @@ func (publishCmd) Help() string {
 }
 
 // Resume is what the same command does after an interruption.
-func (*publishCmd) Resume() string {
-	return "no version was kept that is not published; the same command goes on from what is compiled and pushed"
+func (p *publishCmd) Resume() string {
+	if p.tagged {
+		return "the same command sets the tags that are missing"
+	}
+	return "no tag was set; the same command goes on from what is compiled and pushed"
 }
 
 // Run publishes.
@@ -53,23 +58,29 @@ func (p *publishCmd) Run(ctx context.Context, out *term.Output, flags *engineFla
 	if err != nil {
 		return err
 	}
+	defer r.unlock()
 	out.JSON = p.Format == "json"
 	if p.DryRun {
 		return p.printPlan(out, r)
 	}
 	if p.Progress != "quiet" {
-		if err := r.print(out); err != nil {
+		if err := r.announce(out); err != nil {
 			return err
 		}
 	}
-	undo, err := r.writeVersion(out)
-	if err != nil {
+	if err := r.writeVersion(out); err != nil {
 		return err
 	}
 	if err := p.run(ctx, out, flags, r); err != nil {
-		return errors.Join(err, undo())
+		p.tagged = r.pending.Tagging
+		return errors.Join(err, r.takeBack(out))
 	}
-	return p.tagCommit(ctx, out, r)
+	p.tagged = true
+	err = p.tagCommit(ctx, out, r)
+	if ctx.Err() != nil {
+		return err // the same command tags the commit
+	}
+	return errors.Join(err, r.memory.Forget())
 }
 
 // run checks, makes and tags.
@@ -97,36 +108,15 @@ func (p *publishCmd) run(ctx context.Context, out *term.Output, flags *engineFla
 			Variant: img.Variant, Repo: repo, Name: img.Repository, Root: root, Tags: img.Tags, Fixed: publish.FixedTags(img.Tags, r.Version),
 		})
 	}
-	tags, err := publish.Tag(ctx, images)
-	if err != nil {
+	tags, err := publish.Tag(ctx, images, r.tagging)
+	out.JSON = p.Format == "json"
+	var half *publish.HalfError
+	if errors.As(err, &half) {
+		tags = half.Tags
+	} else if err != nil {
 		return err
 	}
-	out.JSON = p.Format == "json"
-	return r.said(out, tags)
-}
-
-// writeVersion writes the version back where it is another one, and answers how to
-// undo that.
-func (r *release) writeVersion(out *term.Output) (undo func() error, err error) {
-	var files []string
-	if r.Version != r.Was {
-		if files, err = r.from.Write(r.Version); err != nil {
-			return nil, err
-		}
-	}
-	if len(files) == 0 {
-		return func() error { return nil }, nil
-	}
-	fmt.Fprintf(out.Err, "%s → %s in %s\n", r.Was, r.Version, strings.Join(files, ", "))
-	return func() error {
-		now := r.from
-		now.Number = r.Version
-		if _, err := now.Write(r.Was); err != nil {
-			return fmt.Errorf("the version stays %s: %w", r.Version, err)
-		}
-		fmt.Fprintf(out.Err, "%s → %s again: nothing was published\n", r.Version, r.Was)
-		return nil
-	}, nil
+	return errors.Join(err, r.said(out, tags))
 }
 
 // check runs the checks, and shows what those that fail have printed.
@@ -214,8 +204,17 @@ func (p *publishCmd) tagCommit(ctx context.Context, out *term.Output, r *release
 	}
 	name, err := r.from.TagCommit(ctx, r.Version)
 	if err != nil {
-		return fmt.Errorf("published, but not tagged in git: %w", err)
+		return &gitTagError{err}
 	}
 	fmt.Fprintf(out.Err, "git tag %s; push it with `git push origin %[1]s`\n", name)
 	return nil
 }
+
+// gitTagError is a release that is there, but for its mark in git.
+type gitTagError struct{ error }
+
+func (e *gitTagError) Error() string { return "published, but not tagged in git: " + e.error.Error() }
+func (e *gitTagError) Unwrap() error { return e.error }
+
+// Hint is the next step.
+func (e *gitTagError) Hint() string { return "`lighter publish --git-tag`, without --bump, tags it" }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/project"
+	"github.com/lighter-oci/lighter/internal/publish"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
 )
@@ -21,13 +22,17 @@ type release struct {
 	Project string         `json:"project"` // the file
 	Was     string         `json:"was,omitempty"`
 	Version string         `json:"version"`
-	Next    string         `json:"next,omitempty"` // what the commits since the last tag would make of it
+	Goes    bool           `json:"goesOn,omitempty"` // a release that was broken off
+	Next    string         `json:"next,omitempty"`   // what the commits since the last tag would make of it
 	Why     []string       `json:"why,omitempty"`
 	Checks  []string       `json:"checks"`
 	Images  []releaseImage `json:"images"`
 
-	proj project.Project
-	from project.Version
+	proj    project.Project
+	from    project.Version // the one that is moved
+	pending publish.Pending // that this goes on with, or takes back
+	memory  publish.Memory
+	unlock  func()
 }
 
 // releaseImage is one of its images.
@@ -62,45 +67,18 @@ func (p *publishCmd) plan(ctx context.Context) (*release, error) {
 	if p.SkipChecks {
 		r.Checks = []string{}
 	}
-	if err := p.decide(ctx, r); err != nil {
+	if err := p.remember(r); err != nil {
 		return nil, err
 	}
-	return r, p.images(r)
-}
-
-// decide finds the version to publish. One is wanted only where it is used.
-func (p *publishCmd) decide(ctx context.Context, r *release) (err error) {
-	if r.from, err = r.proj.FindVersion(ctx); err != nil {
-		if p.Bump == "" && !r.proj.NeedsVersion() {
-			return nil
-		}
-		return fmt.Errorf("%s: %w", r.Project, err)
+	if err := p.decide(ctx, r); err != nil {
+		r.unlock()
+		return nil, err
 	}
-	r.Was, r.Version = r.from.Number, r.from.Number
-	proposal, perr := r.from.Propose(ctx)
-	if perr == nil && proposal.Number != r.Was {
-		r.Next, r.Why = proposal.Number, proposal.Why
+	if err := p.images(r); err != nil {
+		r.unlock()
+		return nil, err
 	}
-	switch p.Bump {
-	case "":
-	case "auto":
-		if perr != nil {
-			return perr
-		}
-		if proposal.Step == project.None && proposal.Since != "" {
-			return fmt.Errorf("--bump auto: nothing since %s asks for another version; say patch, minor, major or a version", proposal.Since)
-		}
-		r.Version = proposal.Number
-	case string(project.Patch), string(project.Minor), string(project.Major):
-		if r.Version, err = project.Bump(r.Was, project.Step(p.Bump)); err != nil {
-			return fmt.Errorf("--bump %s: %w", p.Bump, err)
-		}
-	default:
-		if r.Version = strings.TrimPrefix(p.Bump, "v"); !project.IsVersion(r.Version) {
-			return usageError{fmt.Errorf("--bump %q: want patch, minor, major, auto or a version such as 1.2.3", p.Bump)}
-		}
-	}
-	return nil
+	return r, nil
 }
 
 // images are those of the project and its variants.
@@ -161,6 +139,13 @@ func (p *publishCmd) printPlan(out *term.Output, r *release) error {
 	return r.print(out)
 }
 
+// announce says it to people, before it is done: results come at the end.
+func (r *release) announce(out *term.Output) error {
+	words := *out
+	words.Out, words.OutWidth = out.Err, out.Width
+	return r.print(&words)
+}
+
 // print says what is going to be published.
 func (r *release) print(out *term.Output) error {
 	if r.Version != "" {
@@ -168,6 +153,9 @@ func (r *release) print(out *term.Output) error {
 		switch {
 		case r.Version != r.Was:
 			line += ", after " + r.Was
+			if r.Goes {
+				line += ": goes on with what was broken off"
+			}
 		case r.Next != "" && len(r.Why) > 0:
 			line += fmt.Sprintf("; the commits since would make it %s (%s): --bump auto", r.Next, report.Clean(r.Why[0]))
 		}

@@ -19,6 +19,8 @@ import (
 // has the version, as a tag to be made.
 //
 // All contents are made before the first file is touched; each is replaced whole.
+// Files that have the next number already are left alone, so that a Write that
+// was killed between two is completed by the same again.
 func (v Version) Write(next string) ([]string, error) {
 	if _, err := checkVersion(next, next); err != nil {
 		return nil, err
@@ -42,13 +44,13 @@ func (v Version) Write(next string) ([]string, error) {
 		}
 		return nil
 	}
-	if err := add(path, func(b []byte) ([]byte, error) { return v.in(b, next) }); err != nil {
-		return nil, err
-	}
-	if lock, change := v.lock(next); lock != "" {
+	if lock, change := v.lock(next); lock != "" { // first: the version is there when all is
 		if err := add(lock, change); err != nil {
 			return nil, err
 		}
+	}
+	if err := add(path, func(b []byte) ([]byte, error) { return v.in(b, next) }); err != nil {
+		return nil, err
 	}
 	var written []string
 	for _, e := range edits {
@@ -70,6 +72,8 @@ func (v Version) in(data []byte, next string) ([]byte, error) {
 	switch {
 	case v.p.Path != "" && filepath.Base(v.p.Path) == v.File:
 		paths = [][]string{{"version"}}
+	case !isManifest && strings.TrimPrefix(strings.TrimSpace(string(data)), "v") == next:
+		return data, nil
 	case !isManifest:
 		return bytes.Replace(data, []byte(v.Number), []byte(next), 1), nil
 	case strings.HasSuffix(v.File, ".json"):
@@ -95,6 +99,9 @@ func (v Version) in(data []byte, next string) ([]byte, error) {
 
 // inTOML replaces a number in the string at a value.
 func inTOML(data []byte, at *value, number, next string) ([]byte, error) {
+	if strings.TrimPrefix(at.text, "v") == next {
+		return data, nil
+	}
 	line, _, _ := bytes.Cut(data[at.at:], []byte("\n"))
 	i := bytes.Index(line, []byte(number))
 	if i < 0 {
@@ -112,6 +119,9 @@ func inJSON(data []byte, path []string, number, next string) ([]byte, error) {
 	end, err := find(json.NewDecoder(bytes.NewReader(data)), path)
 	if err != nil {
 		return nil, err
+	}
+	if bytes.HasSuffix(data[:end], []byte(`"`+next+`"`)) || bytes.HasSuffix(data[:end], []byte(`"v`+next+`"`)) {
+		return data, nil
 	}
 	start := bytes.LastIndex(data[:end], []byte(number))
 	if start < 0 || end-start > len(number)+1 { // "…number"

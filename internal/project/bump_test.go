@@ -39,11 +39,11 @@ func TestVersionIsWritten(t *testing.T) {
 		"own file":    {map[string]string{Name: "image = \"r/1.2.3\"\nversion = \"1.2.3\"\n"}, []string{Name}, map[string]string{Name: "image = \"r/1.2.3\"\nversion = \"1.3.0\"\n"}},
 		"named":       {map[string]string{Name: "version = \"sub/V\"\n", "sub/V": "1.2.3"}, []string{"sub/V"}, map[string]string{"sub/V": "1.3.0"}},
 		"cargo":       {map[string]string{"Cargo.toml": cargo}, []string{"Cargo.toml"}, map[string]string{"Cargo.toml": strings.Replace(cargo, "'1.2.3'", "'1.3.0'", 1)}},
-		"cargo, lock": {map[string]string{"Cargo.toml": cargo, "Cargo.lock": lock}, []string{"Cargo.toml", "Cargo.lock"}, map[string]string{"Cargo.lock": strings.Replace(lock, "1.2.3", "1.3.0", 1)}},
-		"workspace": {map[string]string{"Cargo.toml": "[workspace.package]\nversion = \"1.2.3\"\n", "Cargo.lock": lock}, []string{"Cargo.toml", "Cargo.lock"},
+		"cargo, lock": {map[string]string{"Cargo.toml": cargo, "Cargo.lock": lock}, []string{"Cargo.lock", "Cargo.toml"}, map[string]string{"Cargo.lock": strings.Replace(lock, "1.2.3", "1.3.0", 1)}},
+		"workspace": {map[string]string{"Cargo.toml": "[workspace.package]\nversion = \"1.2.3\"\n", "Cargo.lock": lock}, []string{"Cargo.lock", "Cargo.toml"},
 			map[string]string{"Cargo.lock": strings.Replace(strings.Replace(lock, "1.2.3", "1.3.0", 1), "\"member\"\nversion = \"1.2.3\"", "\"member\"\nversion = \"1.3.0\"", 1)}},
 		"npm": {map[string]string{"package.json": `{"a": {"version": "1.2.3"}, "version" : "1.2.3", "b": 1}`, "package-lock.json": `{"version": "1.2.3", "packages": {"x": {"version": "1.2.3"}, "": {"version": "1.2.3"}}}`},
-			[]string{"package.json", "package-lock.json"}, map[string]string{
+			[]string{"package-lock.json", "package.json"}, map[string]string{
 				"package.json":      `{"a": {"version": "1.2.3"}, "version" : "1.3.0", "b": 1}`,
 				"package-lock.json": `{"version": "1.3.0", "packages": {"x": {"version": "1.2.3"}, "": {"version": "1.3.0"}}}`,
 			}},
@@ -71,6 +71,23 @@ func TestVersionIsWritten(t *testing.T) {
 				}
 				if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != 0o640 {
 					t.Errorf("%s: %v, %v", name, info.Mode(), err)
+				}
+			}
+			// Again, and from any half of it, it comes to the same.
+			for _, half := range append([]string{""}, tt.want...) {
+				if half != "" {
+					if err := os.WriteFile(filepath.Join(dir, half), []byte(tt.files[half]), 0o640); err != nil {
+						t.Fatal(err)
+					}
+				}
+				got, err := v.Write("1.3.0")
+				if want := slices.DeleteFunc([]string{half}, func(s string) bool { return s == "" }); err != nil || !slices.Equal(got, want) {
+					t.Errorf("wrote %v, %v; want %v", got, err, want)
+				}
+			}
+			for name, want := range tt.then {
+				if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != want {
+					t.Errorf("%s: %q, %v; want %q", name, b, err, want)
 				}
 			}
 		})

@@ -125,7 +125,8 @@ func (v Version) Tag(ctx context.Context) (string, error) {
 }
 
 // TagCommit commits the files that have the version, where they differ from the
-// commit, and tags the commit with v and a number. It answers the tag.
+// commit, and tags the commit with v and a number. It answers the tag. Where the
+// commit has that tag, nothing is left to do.
 func (v Version) TagCommit(ctx context.Context, number string) (string, error) {
 	name := "v" + number
 	if v.File != "" {
@@ -141,10 +142,14 @@ func (v Version) TagCommit(ctx context.Context, number string) (string, error) {
 			}
 		}
 	}
-	if _, err := git(ctx, v.p.Dir(), "tag", "-a", "-m", number, name); err != nil {
-		return "", err
+	_, err := git(ctx, v.p.Dir(), "tag", "-a", "-m", number, name)
+	if err != nil {
+		is, _ := git(ctx, v.p.Dir(), "tag", "--points-at", "HEAD", name)
+		if is == name {
+			return name, nil
+		}
 	}
-	return name, nil
+	return name, err
 }
 
 // git answers what it prints. Where it refuses, the error is what it says, and

@@ -43,7 +43,7 @@ func (e *CheckError) Error() string {
 
 // Hint is the next step.
 func (e *CheckError) Hint() string {
-	return "nothing was published; mend it, or leave checks out with --skip-checks"
+	return "nothing was pushed; mend it, or leave checks out with --skip-checks"
 }
 
 // Run runs checks, as many at a time as there are cores, and tells each when it

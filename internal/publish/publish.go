@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -39,6 +40,9 @@ const (
 	TagSet   TagAction = "set"   // it is new
 	TagMoved TagAction = "moved" // it stood for something else
 	TagThere TagAction = "there" // it stood for the image already
+	// Of a release that was broken off:
+	TagMissing TagAction = "not set"
+	TagUnknown TagAction = "not known" // nobody answered any more
 )
 
 // Tagged is a tag of a release.
@@ -62,27 +66,83 @@ func (e *TakenError) Error() string {
 
 // Hint is the next step.
 func (e *TakenError) Hint() string {
-	return "no tag was moved; publish another version with --bump, or delete that tag first"
+	return "no tag was moved; publish another version with --bump VERSION, or delete that tag first"
 }
 
 func short(d digest.Digest) string { return d.Encoded()[:min(12, len(d.Encoded()))] }
 
+// HalfError is a release of which some tags are set, and others are not.
+type HalfError struct {
+	Tags []Tagged // all
+	Err  error
+}
+
+func (e *HalfError) Error() string {
+	set := 0
+	for _, t := range e.Tags {
+		if t.Action != TagMissing && t.Action != TagUnknown {
+			set++
+		}
+	}
+	return fmt.Sprintf("%d of %d tags are set: %v", set, len(e.Tags), e.Err)
+}
+
+func (e *HalfError) Unwrap() error { return e.Err }
+
+// Hint is the next step.
+func (e *HalfError) Hint() string { return "the same command sets the others" }
+
+// step is one tag on its way.
+type step struct {
+	Tagged
+	repo Repository
+	tag  string
+	root ocispec.Descriptor
+	raw  []byte
+	now  digest.Digest // what it stands for; "" for nothing
+}
+
 // Tag gives all images their tags, when the content of all is there. Nothing is
 // tagged where one cannot be: fixed tags are looked at before the first is set.
-// Those that say most come first, so that who sees latest move finds the version;
-// an interrupted Tag is completed by the next, which finds what was set.
-func Tag(ctx context.Context, images []Image) ([]Tagged, error) {
-	type step struct {
-		img   *Image
-		tag   string
-		fixed bool
-		root  ocispec.Descriptor
-		raw   []byte
-		was   digest.Digest
+// Those that say most come first, so that who sees latest move finds the version.
+//
+// begin is called before the first tag is set, unless all are there. An error
+// after that is a *HalfError, and the next Tag completes what it left.
+func Tag(ctx context.Context, images []Image, begin func() error) ([]Tagged, error) {
+	steps, err := look(ctx, images)
+	if err != nil {
+		return nil, err
 	}
-	var steps []step
-	for i := range images {
-		img := &images[i]
+	missing := func(s step) bool { return s.now != s.root.Digest }
+	if slices.ContainsFunc(steps, missing) {
+		if err := begin(); err != nil {
+			return nil, err
+		}
+	}
+	var failed error
+	all := make([]Tagged, len(steps))
+	for i := range steps {
+		s := &steps[i]
+		switch {
+		case !missing(*s):
+			s.Action = TagThere
+		case failed != nil:
+			s.Action = TagMissing
+		default:
+			failed = s.set(ctx)
+		}
+		all[i] = s.Tagged
+	}
+	if failed != nil {
+		return nil, &HalfError{all, failed}
+	}
+	return all, nil
+}
+
+// look reads what the tags stand for, and sorts them.
+func look(ctx context.Context, images []Image) ([]step, error) {
+	var fixed, others []step
+	for _, img := range images {
 		root, err := img.Repo.Resolve(ctx, img.Root.String())
 		if err != nil {
 			return nil, fmt.Errorf("published content is not there: %w", err)
@@ -92,44 +152,53 @@ func Tag(ctx context.Context, images []Image) ([]Tagged, error) {
 			return nil, err
 		}
 		for _, tag := range img.Tags {
-			s := step{img: img, tag: tag, fixed: slices.Contains(img.Fixed, tag), root: root, raw: raw}
+			s := step{repo: img.Repo, tag: tag, root: root, raw: raw,
+				Tagged: Tagged{Variant: img.Variant, Name: img.Name + ":" + tag, Digest: root.Digest}}
 			now, err := img.Repo.Resolve(ctx, tag)
 			if err != nil && !errors.Is(err, image.ErrNotFound) {
 				return nil, err
 			}
 			if err == nil {
-				s.was = now.Digest
+				s.now = now.Digest
 			}
-			if s.was != "" && s.was != root.Digest && s.fixed {
-				return nil, &TakenError{Name: img.Name + ":" + tag, Is: s.was, To: root.Digest}
+			if !slices.Contains(img.Fixed, tag) {
+				others = append(others, s)
+				continue
 			}
-			steps = append(steps, s)
+			if s.now != "" && s.now != root.Digest {
+				return nil, &TakenError{Name: s.Name, Is: s.now, To: root.Digest}
+			}
+			fixed = append(fixed, s)
 		}
 	}
-	slices.SortStableFunc(steps, func(a, b step) int {
+	return append(fixed, others...), nil
+}
+
+// patience bounds the question what became of a tag whose setting failed.
+const patience = 5 * time.Second
+
+// set sets one tag. Where that fails, the registry is asked what became of it: an
+// answer that is lost is no tag that is not set.
+func (s *step) set(ctx context.Context) error {
+	err := s.repo.Tag(ctx, s.root, s.raw, s.tag)
+	if err != nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		now, lost := s.repo.Resolve(ctx, s.tag)
 		switch {
-		case a.fixed == b.fixed:
-			return 0
-		case a.fixed:
-			return -1
+		case lost != nil && !errors.Is(lost, image.ErrNotFound):
+			s.Action = TagUnknown
+			return err
+		case lost != nil || now.Digest != s.root.Digest:
+			s.Action = TagMissing
+			return err
 		}
-		return 1
-	})
-	var done []Tagged
-	for _, s := range steps {
-		t := Tagged{Variant: s.img.Variant, Name: s.img.Name + ":" + s.tag, Action: TagThere, Digest: s.root.Digest}
-		if s.was != s.root.Digest {
-			if err := s.img.Repo.Tag(ctx, s.root, s.raw, s.tag); err != nil {
-				return done, fmt.Errorf("%w (%d of %d tags are set; the same command sets the others)", err, len(done), len(steps))
-			}
-			t.Action = TagSet
-			if s.was != "" {
-				t.Action, t.Was = TagMoved, s.was
-			}
-		}
-		done = append(done, t)
 	}
-	return done, nil
+	s.Action = TagSet
+	if s.now != "" {
+		s.Action, s.Was = TagMoved, s.now
+	}
+	return nil
 }
 
 // FixedTags are those of tags that have the whole version in them: the templates
