@@ -27,6 +27,11 @@ type Root struct {
 	// when it was last exported or imported, so that what has not changed is not
 	// read again. It may be lost at any time. "" remembers nothing.
 	Record string
+	// New tells that nobody has used the directory yet: an import may replace what it
+	// begins with.
+	New bool
+	// Err is why the directory cannot be had, in place of Dir.
+	Err string
 }
 
 // Serve answers the session at the other end of stream, which it owns, until
@@ -90,6 +95,9 @@ func (o *operation) run(ctx context.Context, m message) error {
 }
 
 func (o *operation) answer(ctx context.Context, m message) (any, error) {
+	if m.kind == msgImport || m.kind == msgExport {
+		o.data = &dataReader{c: o.c} // a tree follows, whatever becomes of the request
+	}
 	switch m.kind {
 	case msgImport:
 		var req importRequest
@@ -127,15 +135,17 @@ func classify(err error) error {
 // root is a directory by its name.
 func (o *operation) root(name string) (Root, error) {
 	r, ok := o.agent.Roots[name]
-	if !ok {
+	switch {
+	case !ok:
 		return r, fmt.Errorf("there is no cache mount %.100q here", name)
+	case r.Err != "":
+		return r, errors.New(r.Err)
 	}
 	return r, nil
 }
 
-// receive reads all data up to its end.
+// receive reads all data of a request up to its end.
 func (o *operation) receive(limit int64) ([]byte, error) {
-	o.data = &dataReader{c: o.c}
 	b, err := io.ReadAll(io.LimitReader(o.data, limit+1))
 	if err == nil && int64(len(b)) > limit {
 		err = corrupt("a tree of more than %d bytes", limit)

@@ -17,7 +17,7 @@ type engineAgent struct{ pool *codec.Pool }
 func (a engineAgent) Serve(ctx context.Context, dirs map[engine.CacheMount]engine.MountDir, conn io.ReadWriteCloser) error {
 	agent := Agent{Roots: map[string]Root{}, Pool: a.pool}
 	for m, dir := range dirs {
-		agent.Roots[rootName(m)] = Root{Dir: dir.Dir, Record: dir.Record}
+		agent.Roots[rootName(m)] = Root(dir)
 	}
 	return agent.Serve(ctx, conn)
 }

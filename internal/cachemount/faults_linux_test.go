@@ -121,6 +121,73 @@ func brokenPull(t tb, m *machine, p Place, f *fraying) error {
 	return err
 }
 
+// A mount whose directory cannot be had fails alone: the stream is good for the
+// others, and the artifact keeps what it has of it.
+func TestOthersGoOn(t *testing.T) {
+	p := newPlace(t)
+	a := newMachine(t)
+	mixed(t, a, 1)
+	unknown, named, missing, fine := PushMount{Key{ID: "unknown"}, "", "u"}, PushMount{Key{ID: "named"}, "", "n"}, PushMount{Key{ID: "missing"}, "", "m"}, PushMount{Key{ID: "fine"}, "", "f"}
+	all := []PushMount{unknown, named, missing, fine}
+	agent := &Agent{Roots: map[string]Root{"u": {Dir: a.Dir}, "n": {Dir: a.Dir}, "m": {Dir: a.Dir}, "f": {Dir: a.Dir}}, Pool: a.pool}
+	s, hangUp := serve(t, agent)
+	if out, err := Push(t.Context(), p, s, all, PushOptions{}); err != nil || len(out.Mounts) != len(all) {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	hangUp()
+	first, err := Open(t.Context(), p)
+	must(t, err)
+
+	a.write(t, "more", "content")
+	agent.Roots = map[string]Root{"n": {Err: "is on holiday"}, "m": {Dir: a.path("none")}, "f": {Dir: a.Dir}}
+	s, hangUp = serve(t, agent)
+	out, err := Push(t.Context(), p, s, all, PushOptions{})
+	must(t, err)
+	for i, want := range []string{"no cache mount", "is on holiday", "no such file", ""} {
+		if err := out.Mounts[i].Err; want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("push of %s: %v", out.Mounts[i].ID, err)
+		}
+	}
+	now, err := Open(t.Context(), p)
+	must(t, err)
+	for _, m := range all {
+		if same := first.Find(m.Key).Tree.Digest == now.Find(m.Key).Tree.Digest; same == (m == fine) {
+			t.Errorf("%s in the artifact: as it was is %v", m.ID, same)
+		}
+	}
+	b := newMachine(t)
+	agent.Roots["f"] = b.Root
+	for _, m := range all {
+		if _, err := Pull(t.Context(), p, now, m.Key, s, m.Root, ImportOptions{}); (err == nil) != (m == fine) {
+			t.Errorf("pull of %s: %v", m.ID, err)
+		}
+	}
+	hangUp()
+	same(t, describe(t, a.Dir), describe(t, b.Dir))
+}
+
+// serve is a session with an agent.
+func serve(t tb, agent *Agent) (*Session, func()) {
+	t.Helper()
+	s, hangUp, err := dial(t, agent, func(s io.ReadWriteCloser) io.ReadWriteCloser { return s })
+	must(t, err)
+	return s, hangUp
+}
+
+// What a new directory begins with gives way; what somebody put into one that is
+// not new stays.
+func TestNewDirectory(t *testing.T) {
+	p := newPlace(t)
+	a, b := newMachine(t), newMachine(t)
+	mixed(t, a, 1)
+	a.mustPush(t, p, PushOptions{})
+	b.write(t, "seed", "it begins with this")
+	b.mustPull(t, p, ImportOptions{}, Kept)
+	b.New = true
+	b.mustPull(t, p, ImportOptions{}, Imported)
+	same(t, describe(t, a.Dir), describe(t, b.Dir))
+}
+
 // Whatever byte of an artifact is another one, a pull says so and leaves the
 // directory alone, and a push mends it.
 func TestDamagedArtifact(t *testing.T) {

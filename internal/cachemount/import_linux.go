@@ -42,7 +42,7 @@ func (o *operation) importRoot(ctx context.Context, req *importRequest) (*Import
 	case whole && rec.digest == req.Tree:
 		out.Action, out.Size = Unchanged, rec.tree.size(rec.contents.chunks)
 		return out, nil
-	case len(at.tree) > 1 && !whole && !finished && !req.Option.Replace:
+	case len(at.tree) > 1 && !whole && !finished && !root.New && !req.Option.Replace:
 		out.Action = Kept
 		return out, nil
 	}

@@ -41,7 +41,7 @@ func pullAndKill(t tb, layout string, m *machine, after time.Duration) time.Dura
 
 func pullAsChild(t tb, layout, dir string) {
 	t.Helper()
-	m := &machine{Root{dir, dir + ".record"}, codec.NewPool(2)} // nothing that a kill would leave
+	m := &machine{Root{Dir: dir, Record: dir + ".record"}, codec.NewPool(2)} // nothing that a kill would leave
 	p := Place{Source: func() (image.Source, error) { return image.OpenLayout(layout) }, Name: "new"}
 	fmt.Println("pulling")
 	m.mustPull(t, p, ImportOptions{Replace: true}, Imported)

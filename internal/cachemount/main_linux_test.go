@@ -52,7 +52,7 @@ type machine struct {
 func newMachine(t tb) *machine {
 	t.Helper()
 	dir := tempDir(t)
-	m := &machine{Root{filepath.Join(dir, "mount"), filepath.Join(dir, "state", "record")}, codec.NewPool(2)}
+	m := &machine{Root{Dir: filepath.Join(dir, "mount"), Record: filepath.Join(dir, "state", "record")}, codec.NewPool(2)}
 	if err := os.Mkdir(m.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -72,9 +72,13 @@ func (m *machine) session(t tb) (s *Session, hangUp func()) {
 // returns, the agent has ended.
 func (m *machine) dial(t tb, wrap func(io.ReadWriteCloser) io.ReadWriteCloser) (s *Session, hangUp func(), err error) {
 	t.Helper()
+	return dial(t, &Agent{Roots: map[string]Root{"m": m.Root}, Pool: m.pool}, wrap)
+}
+
+func dial(t tb, agent *Agent, wrap func(io.ReadWriteCloser) io.ReadWriteCloser) (s *Session, hangUp func(), err error) {
+	t.Helper()
 	here, there := net.Pipe()
 	ended := make(chan error, 1)
-	agent := &Agent{Roots: map[string]Root{"m": m.Root}, Pool: m.pool}
 	go func() { ended <- agent.Serve(context.Background(), there) }()
 	s, err = NewSession(t.Context(), wrap(here))
 	return s, func() {

@@ -19,8 +19,8 @@ type ExportOptions struct {
 }
 
 // ImportOptions say when a directory becomes what the artifact has. With the
-// zero value it does where it is empty, and where it is still as it was when it
-// was last exported or imported.
+// zero value it does where it is empty or new, and where it is still as it was
+// when it was last exported or imported.
 type ImportOptions struct {
 	// Replace gives up what the directory has, whatever that is.
 	Replace bool `json:"replace,omitempty"`

@@ -35,4 +35,9 @@ type MountDir struct {
 	// Record is a file that is the agent's to remember the directory by. It
 	// outlives the engine, and may be lost at any time.
 	Record string
+	// New tells that no step has seen the directory: what is in it is what it begins
+	// with.
+	New bool
+	// Err is why the directory cannot be had, in place of Dir.
+	Err string
 }
