@@ -307,6 +307,7 @@ func (s *stepMounts) fill(ctx context.Context, from session.Caller, ref cache.Mu
 	}
 	done := progress.OneOff(ctx, "restoring cache mount "+strings.TrimPrefix(m.ID, "/"))
 	return done(s.travel.mounted(ctx, ref, group, m, func(dir engine.MountDir) error {
+		dir.New = true
 		conn := &byteStream{messages: stream, end: cancel}
 		if err := s.travel.agent.Serve(ctx, map[engine.CacheMount]engine.MountDir{m.CacheMount: dir}, conn); err != nil {
 			return err

@@ -109,6 +109,7 @@ func (t *mountTravel) save(stream grpc.ServerStream) error {
 			return open(list[1:])
 		})
 		if errors.Is(err, errInUse) {
+			dirs[list[0]] = engine.MountDir{Err: errInUse.Error()}
 			return open(list[1:])
 		}
 		return err
