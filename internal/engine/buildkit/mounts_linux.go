@@ -39,8 +39,9 @@ type mountTravel struct {
 	records string // directory of the agent's records
 	making  flightcontrol.Group[struct{}]
 
-	mu   sync.Mutex
-	used map[digest.Digest][]usedMount // by step
+	mu      sync.Mutex
+	used    map[digest.Digest][]usedMount // by step
+	cleared map[string][]string           // IDs of mounts that nothing is restored into, by session
 }
 
 // usedMount is a cache mount that a step was given.
@@ -196,7 +197,7 @@ func (s *stepMounts) New(ctx context.Context, parent cache.ImmutableRef, group s
 		if err := s.lookAhead(ctx, group); err != nil {
 			return nil, err
 		}
-	} else if from := s.source(ctx, group); from != nil && wanted.Base != "" {
+	} else if from := s.source(ctx, group, wanted.ID); from != nil && wanted.Base != "" {
 		ref, err := s.filled(ctx, from, parent, group, *wanted, opts...)
 		if err == nil || ctx.Err() != nil {
 			return ref, err
@@ -212,13 +213,13 @@ func (s *stepMounts) lookAhead(ctx context.Context, group session.Group) error {
 		return nil
 	}
 	s.ahead = true
-	from := s.source(ctx, group)
 	for _, m := range s.exec.Mounts {
 		if m.MountType != pb.MountType_CACHE || m.CacheOpt == nil || m.Input >= 0 {
 			continue
 		}
 		u := usedMount{CacheMount: engine.CacheMount{ID: m.CacheOpt.ID, Platform: s.platform}, dir: m.CacheOpt.ID, selector: m.Selector, sharing: m.CacheOpt.Sharing}
 		s.travel.remember(s.step.Digest(), u) // it may join a mount that is in use, and never search for it
+		from := s.source(ctx, group, u.ID)
 		if from == nil {
 			continue
 		}
@@ -281,8 +282,12 @@ func discard(ctx context.Context, ref cache.MutableRef) error {
 // errNoMounts is a session that has nothing to do with cache mounts.
 var errNoMounts = errors.New("the session has no cache mounts")
 
-// source is the session that has contents for the step's mounts; nil for none.
-func (s *stepMounts) source(ctx context.Context, group session.Group) (from session.Caller) {
+// source is the session that has contents for a mount of the step; nil for none,
+// and where the mount was cleared away for this build.
+func (s *stepMounts) source(ctx context.Context, group session.Group, id string) (from session.Caller) {
+	if s.travel.clears(group, id) {
+		return nil
+	}
 	_ = s.sessions.Any(ctx, group, func(_ context.Context, _ string, caller session.Caller) error {
 		if !caller.Supports(mountsMethod(restoreMethod)) {
 			return errNoMounts

@@ -30,6 +30,15 @@ func (t *mountTravel) remember(step digest.Digest, m usedMount) {
 	if t.used == nil || len(t.used) > maxUsed {
 		t.used = map[digest.Digest][]usedMount{}
 	}
+	if m.Base != "" { // made anew, what it starts from has another ref: the mount is here now
+		for _, list := range t.used {
+			for i := range list {
+				if list[i].CacheMount == m.CacheMount {
+					list[i].dir = m.dir
+				}
+			}
+		}
+	}
 	for _, known := range t.used[step] {
 		if known == m {
 			return

@@ -112,12 +112,15 @@ func (c *Client) restore(ctx context.Context, from engine.Mounts, a *agents, use
 		return nil
 	}
 	here, _ := c.mountsThere(ctx) // else the agents see what is there
-	seen := map[string]bool{}
+	seen, cleared := map[string]bool{}, map[string]bool{}
+	for _, u := range uses {
+		cleared[u.ID] = cleared[u.ID] || u.anew
+	}
 	var eg errgroup.Group
 	eg.SetLimit(atOnce)
 	for _, u := range uses {
 		// Those that start from something have no name that is known.
-		if seen[u.dir()] || u.anew || u.Base == "" && here.whole(u.ID) {
+		if seen[u.dir()] || cleared[u.ID] || u.Base == "" && here.whole(u.ID) {
 			continue
 		}
 		seen[u.dir()] = true

@@ -198,8 +198,8 @@ func newController(stopping context.Context, cfg Config, sessions *session.Manag
 		SessionManager:   sessions,
 		WorkerController: workers,
 		Frontends: map[string]frontend.Frontend{
-			"dockerfile.v0": own,
-			"gateway.v0":    builtinSyntax{Frontend: gw, dockerfile: own, version: dockerfileversion.Version()},
+			"dockerfile.v0": clearedMounts{own, w.mounts},
+			"gateway.v0":    clearedMounts{builtinSyntax{Frontend: gw, dockerfile: own, version: dockerfileversion.Version()}, w.mounts},
 		},
 		ResolveCacheExporterFuncs: exporters,
 		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
