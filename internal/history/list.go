@@ -1,0 +1,339 @@
+package history
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/lighter-oci/lighter/internal/report"
+)
+
+// Filter chooses builds. The zero value is all, 100 of them at most.
+type Filter struct {
+	Project string
+	Variant string
+	Verb    string
+	States  []State
+	Parent  string    // the parts of a publish
+	Top     bool      // no parts
+	Since   time.Time // that began then or later
+	Until   time.Time // that began before
+	Text    string    // words that all have to be in names, errors or logs, or their beginnings
+	Before  string    // IDs before this one: the next page
+	Limit   int       // 0 is 100, negative no limit
+}
+
+// List is builds, the last first: those that wait or run, and those that ended.
+func (s *Store) List(ctx context.Context, f Filter) ([]Build, error) {
+	if f.Limit == 0 {
+		f.Limit = 100
+	}
+	live, err := s.live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []Build
+	if _, err := os.Stat(s.file()); err == nil {
+		err = s.sound(ctx, func(db *sql.DB) error {
+			list, err = query(ctx, db, f)
+			return err
+		})
+		if err != nil {
+			return nil, s.failed("list", err)
+		}
+	}
+	for _, b := range live {
+		if f.takes(b) && !slices.ContainsFunc(list, func(l Build) bool { return l.ID == b.ID }) {
+			list = append(list, b)
+		}
+	}
+	slices.SortFunc(list, func(a, b Build) int { return cmp.Compare(b.ID, a.ID) })
+	if f.Limit > 0 && len(list) > f.Limit {
+		list = list[:f.Limit]
+	}
+	return list, nil
+}
+
+// takes tells whether a build that has not ended is among those that f wants.
+func (f Filter) takes(b Build) bool {
+	text := strings.ToLower(strings.Join(append([]string{b.Project, b.Dir, b.Verb, b.Variant, b.Version, b.Commit, b.Branch, b.Who}, b.Names...), "\n"))
+	for _, word := range strings.Fields(strings.ToLower(f.Text)) {
+		if !strings.Contains(text, word) {
+			return false
+		}
+	}
+	return (f.Project == "" || f.Project == b.Project) && (f.Variant == "" || f.Variant == b.Variant) && (f.Verb == "" || f.Verb == b.Verb) &&
+		(len(f.States) == 0 || slices.Contains(f.States, b.State)) && (f.Parent == "" || f.Parent == b.Parent) && (!f.Top || b.Parent == "") &&
+		(f.Since.IsZero() || !b.Started.Before(f.Since)) && (f.Until.IsZero() || b.Started.Before(f.Until)) && (f.Before == "" || b.ID < f.Before)
+}
+
+// statement is f in SQL.
+func (f Filter) statement() (string, []any) {
+	var where []string
+	var args []any
+	and := func(clause string, arg any) {
+		where, args = append(where, clause), append(args, arg)
+	}
+	for column, want := range map[string]string{"project": f.Project, "variant": f.Variant, "verb": f.Verb, "parent": f.Parent} {
+		if want != "" {
+			and(column+" = ?", want)
+		}
+	}
+	if f.Top {
+		and("parent = ?", "")
+	}
+	if len(f.States) > 0 {
+		raw, _ := json.Marshal(f.States) // of strings
+		and("state IN (SELECT value FROM json_each(?))", string(raw))
+	}
+	if !f.Since.IsZero() {
+		and("started >= ?", f.Since.UnixMilli())
+	}
+	if !f.Until.IsZero() {
+		and("started < ?", f.Until.UnixMilli())
+	}
+	if f.Before != "" {
+		and("id < ?", f.Before)
+	}
+	if match := matching(f.Text); match != "" {
+		and("n IN (SELECT rowid FROM words WHERE words MATCH ?)", match)
+	}
+	q := "SELECT row FROM builds"
+	if len(where) > 0 {
+		q += " WHERE " + strings.Join(where, " AND ")
+	}
+	return q + " ORDER BY id DESC LIMIT ?", append(args, f.Limit)
+}
+
+// matching is words in the language of FTS5: each a phrase, as it may have any sign
+// in it, and the beginning of a longer one.
+func matching(text string) string {
+	var list []string
+	for _, word := range strings.Fields(text) {
+		list = append(list, `"`+strings.ReplaceAll(word, `"`, `""`)+`"*`)
+	}
+	return strings.Join(list, " ")
+}
+
+func query(ctx context.Context, db *sql.DB, f Filter) ([]Build, error) {
+	q, args := f.statement()
+	rows, err := db.QueryContext(ctx, q, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // rows.Err says it
+	list := []Build{}
+	for rows.Next() {
+		var raw sql.RawBytes
+		if err := rows.Scan(&raw); err != nil {
+			return nil, err
+		}
+		var b Build
+		if err := json.Unmarshal(raw, &b); err != nil {
+			return nil, err
+		}
+		list = append(list, b)
+	}
+	return list, rows.Err()
+}
+
+// live is what waits and runs. What died meanwhile is taken in first.
+func (s *Store) live(ctx context.Context) ([]Build, error) {
+	if _, err := s.Sweep(ctx); err != nil {
+		s.opts.Warn(err) // what can be listed is
+	}
+	seen := map[string]bool{}
+	var list []Build
+	for _, ext := range []string{journalExt, queuedExt} {
+		ids, err := s.waiting(ext)
+		if err != nil {
+			return nil, s.failed("list", err)
+		}
+		for _, id := range ids {
+			if seen[id] {
+				continue // a ticket whose build runs
+			}
+			begun, err := readBegun(s.running(id + ext))
+			if err != nil {
+				continue // taken in meanwhile
+			}
+			seen[id] = true
+			list = append(list, s.liveBuild(begun, ext))
+		}
+	}
+	return list, nil
+}
+
+func (s *Store) liveBuild(begun Begun, ext string) Build {
+	b := Build{Begun: begun, State: Running}
+	if ext == queuedExt {
+		b.State = Queued
+		return b
+	}
+	b.Took = report.Seconds(max(s.opts.now().Sub(b.Started), 0))
+	return b
+}
+
+// readBegun reads the first line of a journal.
+func readBegun(path string) (Begun, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Begun{}, err
+	}
+	defer f.Close() //nolint:errcheck // which is only read
+	lines := tail{r: f}
+	data, err := lines.next()
+	if err != nil {
+		return Begun{}, err
+	}
+	l, err := decode(data)
+	if err == nil && l.Begun == nil {
+		err = errors.New(path + ": a journal without a beginning")
+	}
+	if err != nil {
+		return Begun{}, err
+	}
+	return *l.Begun, nil
+}
+
+// NotFoundError is an ID, or a part of one, that names no build, or several.
+type NotFoundError struct {
+	ID   string
+	Many []string // that it could be
+}
+
+func (e *NotFoundError) Error() string {
+	if len(e.Many) > 0 {
+		return fmt.Sprintf("build %q is one of several: %s", e.ID, strings.Join(e.Many, ", "))
+	}
+	return fmt.Sprintf("no build %q in the history", e.ID)
+}
+
+// Hint is the next step.
+func (e *NotFoundError) Hint() string {
+	if len(e.Many) > 0 {
+		return "type more of it"
+	}
+	return "`lighter history ls` lists them; @1 is the last"
+}
+
+// Build is one build by its ID.
+func (s *Store) Build(ctx context.Context, id string) (Build, error) {
+	b, _, err := s.row(ctx, id)
+	return b, err
+}
+
+// row is a build and its n; 0 where it is not in the database.
+func (s *Store) row(ctx context.Context, id string) (b Build, n int64, err error) {
+	if !ValidID(id) {
+		return b, 0, &NotFoundError{ID: id}
+	}
+	if _, err := s.Sweep(ctx); err != nil {
+		s.opts.Warn(err)
+	}
+	for _, ext := range []string{journalExt, queuedExt} {
+		if begun, err := readBegun(s.running(id + ext)); err == nil {
+			return s.liveBuild(begun, ext), 0, nil
+		}
+	}
+	if _, err := os.Stat(s.file()); errors.Is(err, fs.ErrNotExist) {
+		return b, 0, &NotFoundError{ID: id}
+	}
+	err = s.sound(ctx, func(db *sql.DB) error {
+		var raw []byte
+		err := db.QueryRowContext(ctx, "SELECT n, row FROM builds WHERE id = ?", id).Scan(&n, &raw)
+		if err == nil {
+			err = json.Unmarshal(raw, &b)
+		}
+		return err
+	})
+	if errors.Is(err, sql.ErrNoRows) {
+		return b, 0, &NotFoundError{ID: id}
+	}
+	return b, n, s.failed("read build "+Short(id), err)
+}
+
+// Report is what a build told its reader: steps, stages, layers, proofs, mounts,
+// warnings and findings. Of one that is running it says how far it is.
+func (s *Store) Report(ctx context.Context, id string) (report.Report, error) {
+	var r report.Report
+	_, n, err := s.row(ctx, id)
+	if err != nil {
+		return r, err
+	}
+	if n == 0 {
+		var fold report.Build
+		for e, err := range s.sofar(id) {
+			if err != nil {
+				return r, s.failed("read build "+Short(id), err)
+			}
+			fold.Add(e)
+		}
+		return fold.Report(), nil
+	}
+	err = s.sound(ctx, func(db *sql.DB) error {
+		var raw []byte
+		err := db.QueryRowContext(ctx, "SELECT report FROM builds WHERE n = ?", n).Scan(&raw)
+		if err == nil {
+			raw, err = unpack(raw)
+		}
+		if err == nil {
+			err = json.Unmarshal(raw, &r)
+		}
+		return err
+	})
+	return r, s.failed("read build "+Short(id), err)
+}
+
+func unpack(data []byte) ([]byte, error) {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxLine))
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	return d.DecodeAll(data, nil)
+}
+
+// Find is the ID of what somebody typed: a whole ID, its beginning or its end, or @1
+// for the last build that began, @2 for the one before.
+func (s *Store) Find(ctx context.Context, typed string) (string, error) {
+	typed = strings.ToLower(strings.TrimSpace(typed))
+	list, err := s.List(ctx, Filter{Limit: -1})
+	if err != nil {
+		return "", err
+	}
+	var back int
+	if _, err := fmt.Sscanf(typed, "@%d", &back); err == nil && typed == fmt.Sprintf("@%d", back) {
+		if back < 1 || back > len(list) {
+			return "", &NotFoundError{ID: typed}
+		}
+		return list[back-1].ID, nil
+	}
+	var found []string
+	for _, b := range list {
+		if typed != "" && (strings.HasSuffix(b.ID, typed) || strings.HasPrefix(b.ID, typed)) {
+			found = append(found, b.ID)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "", &NotFoundError{ID: typed}
+	case 1:
+		return found[0], nil
+	}
+	short := []string{}
+	for _, id := range found[:min(len(found), 5)] {
+		short = append(short, Short(id))
+	}
+	return "", &NotFoundError{ID: typed, Many: short}
+}
