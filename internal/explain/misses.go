@@ -56,6 +56,7 @@ func (g *graph) misses() []report.Finding {
 		for _, n := range ran[key] {
 			f.Steps++
 			f.Took += n.step.Took
+			f.Ran = append(f.Ran, n.step.ID)
 		}
 		if !g.All && f.Took < slowStep {
 			continue

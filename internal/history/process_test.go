@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/lighter-oci/lighter/internal/event"
+	"github.com/lighter-oci/lighter/internal/report"
 )
 
 // write is a process of its own that records builds, or one without an end.
@@ -92,6 +93,10 @@ func TestKillAnywhere(t *testing.T) {
 		b, err := s.Build(t.Context(), id)
 		if err != nil || b.State != want {
 			t.Fatalf("afterwards: %+v, %v", b, err)
+		}
+		rep, err := s.Report(t.Context(), id)
+		if err != nil || len(rep.Steps) > 0 && (rep.Steps[0].State != report.Canceled || rep.Steps[0].Error != b.Error) || rep.Summary.Error == "" {
+			t.Fatalf("%+v, %v", rep, err)
 		}
 		for i, e := range follow(t, s, id, 0) {
 			if e.Seq != uint64(i)+1 {

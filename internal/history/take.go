@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -270,8 +269,7 @@ func (t *taking) finish() error {
 	return err
 }
 
-// outcome is how it ended, with a report in any case. Steps that were running when
-// the process died stay so in it: nobody knows more.
+// outcome is how it ended, with a report in any case.
 func (t *taking) outcome() ended {
 	o := ended{t.died, t.last.Time}
 	if t.ended != nil {
@@ -286,8 +284,15 @@ func (t *taking) outcome() ended {
 	if o.Error == "" {
 		o.Error = o.Report.Summary.Error
 	}
-	if o.State == Interrupted && o.Error == "" {
-		o.Error = fmt.Sprintf("lighter %s died, and said nothing more", t.begun.Verb)
+	switch {
+	case o.Error != "" || o.State == Done:
+	case o.State == Interrupted:
+		o.Error = "interrupted: lighter " + t.begun.Verb + " died"
+	case o.State == Killed:
+		o.Error = "stopped"
+	}
+	if o.State != Done {
+		o.Report.Interrupt(o.Error)
 	}
 	return o
 }

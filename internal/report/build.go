@@ -196,6 +196,20 @@ func (b *Build) Report() Report {
 	return r
 }
 
+// Interrupt makes of what runs in the report of a build whose process is gone what
+// was stopped, and says why.
+func (r *Report) Interrupt(why string) {
+	for i := range r.Steps {
+		if s := &r.Steps[i]; s.State == Running {
+			s.State, s.Error = Canceled, why
+		}
+	}
+	r.Summary.Steps = count(r.Steps)
+	if r.Summary.Error == "" {
+		r.Summary.Error = why
+	}
+}
+
 // rows is the layer table: in the order of the proofs, of Layers, or of
 // appearance.
 func (b *Build) rows() []Layer {

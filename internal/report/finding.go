@@ -16,6 +16,7 @@ type Finding struct {
 	Files     []ChangedFile `json:"files,omitempty"`     // of a cache miss, the first few
 	MoreFiles int           `json:"moreFiles,omitempty"` // how many are not in Files
 	Steps     int           `json:"steps,omitempty"`     // that ran because of it, the first included
+	Ran       []string      `json:"ran,omitempty"`       // their IDs, the first first
 	Took      Seconds       `json:"seconds,omitempty"`   // of those
 	Bytes     int64         `json:"bytes,omitempty"`     // that need not be there
 }

@@ -1,0 +1,91 @@
+package report_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lighter-oci/lighter/internal/event"
+	"github.com/lighter-oci/lighter/internal/report"
+)
+
+func seconds(s float64) report.Seconds { return report.Seconds(s * float64(time.Second)) }
+
+func TestCompare(t *testing.T) {
+	st := func(id, text string, state report.State, took float64) report.Step {
+		return report.Step{ID: id, Text: text, Stage: "b", Kind: event.StepInstruction, State: state, Took: seconds(took)}
+	}
+	before := report.Report{
+		Summary: report.Summary{Took: seconds(10), Moved: report.Moved{Total: 100}, Image: report.Image{Total: 1000}},
+		Steps: []report.Step{
+			st("1", "RUN apt", report.Cached, 0), st("2", "COPY . .", report.Cached, 0), st("3", "RUN make", report.Run, 5), st("4", "RUN old", report.Run, 2),
+			st("5", "RUN won", report.Run, 1), st("6", "RUN same", report.Run, 3), st("7", "RUN fails", report.Run, 1), st("8", "RUN last", report.Run, 1),
+			st("9", "RUN never", report.Pending, 0),
+		},
+		Layers: []report.Layer{{Digest: "a", DiffID: "da", Out: 100}, {Digest: "b", DiffID: "db", Out: 200}, {Digest: "c", Name: "COPY bin", Out: 300}, {Digest: "gone", Out: 5}},
+	}
+	after := report.Report{
+		Summary: report.Summary{Took: seconds(14.5), Moved: report.Moved{Total: 40}, Image: report.Image{Total: 1700}},
+		Steps: []report.Step{
+			st("1", "RUN apt", report.Cached, 0), st("2b", "COPY . .", report.Run, 0.5), st("3b", "RUN make", report.Run, 9), st("n", "RUN new", report.Run, 2.5),
+			st("5", "RUN won", report.Cached, 0), st("6", "RUN same", report.Run, 3.2), st("7", "RUN fails", report.Failed, 1), st("8", "RUN last", report.Canceled, 0.1),
+		},
+		Layers: []report.Layer{{Digest: "a", DiffID: "da", Out: 100}, {Digest: "b2", DiffID: "db", Out: 150}, {Digest: "c2", Name: "COPY bin", Out: 800}, {Digest: "new", Out: 9}},
+		Findings: []report.Finding{
+			{Kind: report.CacheMount, Text: "other"},
+			{Kind: report.CacheMiss, File: "Dockerfile", Line: 4, Text: "main.go modified", Ran: []string{"2b", "3b", "n"}},
+		},
+	}
+	c := report.Compare(before, after)
+	if c.Took != seconds(4.5) || c.Moved != -60 || c.Image != 700 || c.Same != 1 {
+		t.Errorf("took %v, moved %d, image %d, same %d", c.Took, c.Moved, c.Image, c.Same)
+	}
+	type row struct {
+		Change        report.StepChange
+		Text          string
+		Took          report.Seconds
+		Why           string
+		Line          int
+		Behind        string
+		Before, After bool
+	}
+	var steps []row
+	for _, d := range c.Steps {
+		steps = append(steps, row{d.Change, d.Step().Text, d.Took, d.Why, d.Line, d.Behind, d.Before != nil, d.After != nil})
+	}
+	if diff := cmp.Diff([]row{
+		{report.StepFailed, "RUN fails", 0, "", 0, "", true, true},
+		{report.StepSlower, "RUN make", seconds(4), "", 0, "", true, true},
+		{report.StepNew, "RUN new", seconds(2.5), "main.go modified", 4, "COPY . .", false, true},
+		{report.StepLost, "COPY . .", seconds(0.5), "main.go modified", 4, "", true, true},
+		{report.StepNotRun, "RUN last", seconds(-0.9), "", 0, "", true, true},
+		{report.StepWon, "RUN won", seconds(-1), "", 0, "", true, true},
+		{report.StepGone, "RUN old", seconds(-2), "", 0, "", true, false},
+	}, steps); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+	var layers []report.LayerDiff
+	for _, l := range c.Layers {
+		layers = append(layers, report.LayerDiff{Change: l.Change, Bytes: l.Bytes})
+	}
+	if diff := cmp.Diff([]report.LayerDiff{
+		{Change: report.LayerChanged, Bytes: 500}, {Change: report.LayerNew, Bytes: 9}, {Change: report.LayerGone, Bytes: -5}, {Change: report.LayerRecompressed, Bytes: -50},
+	}, layers); diff != "" {
+		t.Errorf("layers (-want +got):\n%s", diff)
+	}
+}
+
+// Steps that say the same in one stage are told apart as far as there are some.
+func TestCompareRepeatedSteps(t *testing.T) {
+	st := func(id string) report.Step {
+		return report.Step{ID: id, Text: "RUN x", State: report.Run, Took: seconds(1)}
+	}
+	c := report.Compare(report.Report{Steps: []report.Step{st("a"), st("b")}}, report.Report{Steps: []report.Step{st("b"), st("c"), st("d")}})
+	if len(c.Steps) != 1 || c.Steps[0].Change != report.StepNew || c.Steps[0].After.ID != "d" {
+		t.Errorf("%+v", c.Steps)
+	}
+	if c := report.Compare(report.Report{}, report.Report{}); c.Steps == nil || c.Layers == nil {
+		t.Error("lists are null in JSON")
+	}
+}
