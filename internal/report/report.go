@@ -102,7 +102,14 @@ type Step struct {
 	State    State          `json:"state"`
 	Started  *time.Time     `json:"started,omitempty"` // on the engine's clock
 	Took     Seconds        `json:"seconds"`           // time in which it ran, without gaps
+	Runs     []Stretch      `json:"runs,omitempty"`    // where there are gaps: when it ran
 	Error    string         `json:"error,omitempty"`
+}
+
+// Stretch is a stretch of time in which a step ran.
+type Stretch struct {
+	Started time.Time `json:"started"`
+	Took    Seconds   `json:"seconds"`
 }
 
 // Stage is one stage of a Dockerfile for one platform.

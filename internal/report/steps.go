@@ -204,6 +204,11 @@ func (s *step) finish(now time.Time) {
 		s.Started = &start
 		s.Took = Seconds(total(s.runs))
 	}
+	if len(s.runs) > 1 {
+		for _, r := range s.runs {
+			s.Runs = append(s.Runs, Stretch{r.start, Seconds(r.took())})
+		}
+	}
 }
 
 // worked is the time in which the step's work was done rather than found.

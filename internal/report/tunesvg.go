@@ -76,7 +76,9 @@ func (t *Tuning) Description() string {
 }
 
 // escaped is text for XML, without anything that XML does not have.
-func escaped(s string) string { return html.EscapeString(Clean(s)) }
+func escaped(s string) string {
+	return html.EscapeString(strings.NewReplacer("\ufffe", "\ufffd", "\uffff", "\ufffd").Replace(Clean(s)))
+}
 
 // chart is a picture being drawn.
 type chart struct {
