@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/lighter-oci/lighter/internal/registry/registrytest"
 )
@@ -112,6 +115,45 @@ func TestCachesAtOnce(t *testing.T) {
 	}
 	if got := other.another("other", to); got != "2" {
 		t.Errorf("the other has round %q", got)
+	}
+}
+
+// A cache in a registry that takes connections and never answers, or no more after
+// its first answer, costs a build half a minute at most, and two warnings.
+func TestCacheSilent(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{})
+	first := &cachingSite{site: newSite(t)}
+	first.ok(first.build("one", "1", "--cache", reg.Ref("silent/app")+":c", "--push", "-t", reg.Ref("silent/app")+":1")...)
+	for name, from := range map[string]int32{"from the start": 0, "after the first answer": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			proxy := registrytest.NewFaulty(t, reg)
+			var asked atomic.Int32
+			proxy.Set(func(_ http.ResponseWriter, r *http.Request) bool {
+				if asked.Add(1) <= from {
+					return false
+				}
+				<-r.Context().Done()
+				return true
+			})
+			s := &cachingSite{site: newSite(t)}
+			start := time.Now()
+			said := s.ok(s.build("one", "2", "--cache", proxy.Ref("silent/app")+":c")...)
+			if took := time.Since(start); took > 45*time.Second { // with the build itself
+				t.Errorf("it took %v", took)
+			}
+			for _, line := range []string{
+				"! no cache from " + proxy.Ref("silent/app") + ":c: the registry has not answered within 15s",
+				"! cache mounts: " + proxy.Ref("silent/app") + ":c-mounts: the registry has not answered within 15s",
+			} {
+				if !strings.Contains(said, line) {
+					t.Errorf("no %q in %s", line, said)
+				}
+			}
+			if asked.Load() == 0 {
+				t.Error("nobody asked")
+			}
+		})
 	}
 }
 

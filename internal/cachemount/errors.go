@@ -14,6 +14,8 @@ var (
 	ErrNone = errors.New("there are no cache mounts yet")
 	// ErrForeign: what is there is something else, or of a later version.
 	ErrForeign = errors.New("these are no cache mounts that this lighter reads")
+	// ErrSilent: the place is there, and says nothing.
+	ErrSilent = errors.New("the registry has not answered")
 	// ErrCorrupt: content is not what its digest, or its own structure, says.
 	ErrCorrupt = image.ErrCorrupt
 	// ErrMissing: a part of the artifact is not there any more.

@@ -130,6 +130,9 @@ func (e *events) take(s *client.SolveStatus) {
 // cacheImport is the name of the step that reads a cache.
 const cacheImport = "importing cache manifest from "
 
+// configureImporter says where in BuildKit a registry was asked for a cache.
+const configureImporter = "failed to configure registry cache importer: "
+
 // withoutCache takes the failure of a cache that cannot be read for what it is:
 // the build goes on without. One that nobody has written yet is not even that.
 func (e *events) withoutCache(s *client.SolveStatus) {
@@ -139,7 +142,7 @@ func (e *events) withoutCache(s *client.SolveStatus) {
 			continue
 		}
 		w := event.Warning{Note: true, Short: "no cache in " + name + " yet"}
-		if reason := lastLine(v.Error); !strings.HasSuffix(reason, ": not found") {
+		if reason := strings.TrimPrefix(lastLine(v.Error), configureImporter); !strings.HasSuffix(reason, ": not found") {
 			why := &BuildError{}
 			if !why.request("no cache from "+name, theRegistry, reason) {
 				// BuildKit's words come from the inside out: the last say what happened.

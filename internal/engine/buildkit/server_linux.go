@@ -203,7 +203,7 @@ func newController(stopping context.Context, cfg Config, sessions *session.Manag
 		},
 		ResolveCacheExporterFuncs: exporters,
 		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
-			"registry": registryremotecache.ResolveCacheImporterFunc(sessions, w.ContentStore(), hosts),
+			"registry": hastyImporter(cacheAnswer, registryremotecache.ResolveCacheImporterFunc(sessions, w.ContentStore(), hosts)),
 			"local":    localremotecache.ResolveCacheImporterFunc(sessions),
 			"gha":      gha.ResolveCacheImporterFunc(nil, nil),
 			"s3":       s3remotecache.ResolveCacheImporterFunc(),
