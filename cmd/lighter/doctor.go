@@ -3,14 +3,19 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/lighter-oci/lighter/internal/doctor"
 	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/registry"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
+	"github.com/lighter-oci/lighter/internal/toolchain"
 )
 
 // doctorCmd says what of lighter works here.
@@ -23,7 +28,7 @@ type doctorCmd struct {
 
 // Help is what `lighter doctor --help` says below the flags.
 func (doctorCmd) Help() string {
-	return "Without a registry nothing leaves this machine. A probe of HOST writes to HOST/lighter-doctor, one of HOST/REPOSITORY to that; both mount a " +
+	return "Without a registry nothing leaves this machine. Targets are those of lighter.toml, here or above, or of the project of this directory. A probe of HOST writes to HOST/lighter-doctor, one of HOST/REPOSITORY to that; both mount a " +
 		"layer into a second repository named the same with -lighter-doctor behind it. What a registry does not delete is named. " +
 		"What buildkitd.toml says of a registry is shown, and holds for the probe. Exit 1 when a registry " +
 		"that was named does not take a zstd image."
@@ -48,10 +53,18 @@ func (c *doctorCmd) Run(ctx context.Context, out *term.Output, flags *engineFlag
 	if flags.EngineAddr != engineInProcess {
 		machine.Engine = flags.EngineAddr
 	}
+	compiled, of, wrong := doctorProject()
+	found.Project = of
 	var g errgroup.Group
 	for _, ask := range []func(){
 		func() { found.Machine = doctor.Machine(ctx, machine) },
 		func() { found.Compilers = doctor.Compilers(ctx) },
+		func() {
+			found.Targets, found.Pairs = doctor.Targets(ctx, compiled)
+			if wrong != nil {
+				found.Targets = append(found.Targets, doctor.Wrong(project.Name, wrong))
+			}
+		},
 		func() { found.Daemons = doctor.Daemons(ctx) },
 		func() { found.Credentials = doctor.Credentials(ctx, registry.Credentials{}) },
 	} {
@@ -71,4 +84,53 @@ func (c *doctorCmd) Run(ctx context.Context, out *term.Output, flags *engineFlag
 		return codeError{code: exitFailed}
 	}
 	return nil
+}
+
+// doctorProject is what would be compiled here: each variant of lighter.toml, here
+// or above; the project of this directory; or, where there is none, anything.
+func doctorProject() (all []doctor.Compiled, of string, err error) {
+	path, err := project.Find(".")
+	if err != nil {
+		return nil, "", err
+	}
+	if path == "" {
+		dir, err := filepath.Abs(".")
+		if err != nil {
+			return nil, "", err
+		}
+		if _, err := toolchain.Detect(dir); err != nil {
+			return doctor.Anything(), "", nil
+		}
+		return []doctor.Compiled{{Project: toolchain.Project{Dir: dir}}}, project.Shown(dir), nil
+	}
+	base, err := project.Load(path)
+	if err != nil {
+		return nil, "", err
+	}
+	dir, err := filepath.Abs(base.Dir())
+	if err != nil {
+		return nil, "", err
+	}
+	variants := slices.Sorted(maps.Keys(base.Variants))
+	for _, name := range append([]string{""}, variants...) {
+		proj, err := base.Variant(name)
+		if err != nil {
+			return nil, "", err
+		}
+		c := doctor.Compiled{Project: compiles(dir, proj)}
+		if _, err := toolchain.Detect(dir); err != nil && c.Use == "" && len(c.Command) == 0 {
+			continue // a Dockerfile's
+		}
+		if c.Platforms, err = platformsOf(proj.Platforms); err != nil {
+			return nil, "", err
+		}
+		if name != "" {
+			c.Variant = "variant " + name
+		}
+		all = append(all, c)
+	}
+	if len(all) == 0 {
+		return doctor.Anything(), "", nil
+	}
+	return all, project.Shown(path), nil
 }

@@ -117,11 +117,29 @@ func (p *packCmd) take(proj project.Project) (took []string) {
 
 // plan is what has to be compiled.
 func (p *packCmd) plan(ctx context.Context, proj project.Project) ([]toolchain.Build, error) {
-	var list []ocispec.Platform
 	names := p.Platform
 	if len(names) == 0 {
 		names = []string{"local"}
 	}
+	list, err := platformsOf(names)
+	if err != nil {
+		return nil, err
+	}
+	compile := compiles(p.Dir, proj)
+	compile.Debug, compile.Version = p.DebugInfo != "", p.version
+	for _, arg := range append([]string{compile.Output}, compile.Command...) {
+		if strings.Contains(arg, "{version}") && compile.Version == "" {
+			var err error
+			if compile.Version, err = proj.ReadVersion(ctx); err != nil {
+				return nil, fmt.Errorf("{version}: %w", err)
+			}
+		}
+	}
+	return compile.Plan(ctx, list)
+}
+
+// platformsOf reads names of platforms; local is this machine's architecture.
+func platformsOf(names []string) (list []ocispec.Platform, err error) {
 	for _, name := range names {
 		if name == "local" {
 			name = "linux/" + runtime.GOARCH
@@ -132,20 +150,16 @@ func (p *packCmd) plan(ctx context.Context, proj project.Project) ([]toolchain.B
 		}
 		list = append(list, platforms.Normalize(parsed))
 	}
+	return list, nil
+}
+
+// compiles is what a project is for its compiler.
+func compiles(dir string, proj project.Project) toolchain.Project {
 	t := proj.Toolchain
-	compile := toolchain.Project{
-		Dir: p.Dir, Use: t.Use, Command: t.Command, Output: t.Output, Flags: t.Flags, Env: t.Env,
-		Debug: p.DebugInfo != "", Features: proj.Features, NoDefaults: proj.NoDefaults, Binaries: proj.Binaries, Variant: proj.Name, Version: p.version,
+	return toolchain.Project{
+		Dir: dir, Use: t.Use, Command: t.Command, Output: t.Output, Flags: t.Flags, Env: t.Env,
+		Features: proj.Features, NoDefaults: proj.NoDefaults, Binaries: proj.Binaries, Variant: proj.Name,
 	}
-	for _, arg := range append([]string{t.Output}, t.Command...) {
-		if strings.Contains(arg, "{version}") && compile.Version == "" {
-			var err error
-			if compile.Version, err = proj.ReadVersion(ctx); err != nil {
-				return nil, fmt.Errorf("{version}: %w", err)
-			}
-		}
-	}
-	return compile.Plan(ctx, list)
 }
 
 // spec is what goes into the image besides binaries; lies is where its base is,

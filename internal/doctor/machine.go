@@ -138,19 +138,3 @@ func engine(state string, stateErr error, address string) report.Check {
 	}
 	return c
 }
-
-// Compilers asks what this machine can compile with.
-func Compilers(ctx context.Context) []report.Check {
-	checks := []report.Check{}
-	for _, f := range toolchain.Find(ctx) {
-		c := report.Check{Name: f.Name, State: report.CheckOK, Found: fmt.Sprintf("%s (%s)", f.Version, f.Path)}
-		switch {
-		case f.Path == "":
-			c.State, c.Found = report.CheckNo, "not installed"
-		case f.Err != nil:
-			c.State, c.Found = report.CheckUnknown, fmt.Sprintf("%s does not tell its version: %v", f.Path, f.Err)
-		}
-		checks = append(checks, c)
-	}
-	return checks
-}

@@ -7,6 +7,9 @@ type Checkup struct {
 	Version     string            `json:"version"` // of lighter
 	Machine     []Check           `json:"machine"`
 	Compilers   []Check           `json:"compilers"`
+	Pairs       []Check           `json:"pairs"`             // of tools, or a tool and the project, that are known to end badly
+	Project     string            `json:"project,omitempty"` // the file or directory that targets are of
+	Targets     []Check           `json:"targets"`           // what can be compiled here, by toolchain and platform
 	Daemons     []Daemon          `json:"daemons"`
 	Credentials []CredentialCheck `json:"credentials"`
 	Registries  []RegistryCheck   `json:"registries"` // those that were named

@@ -19,6 +19,18 @@ func (o *Output) Checkup(c report.Checkup) error {
 	s.checks(c.Machine)
 	s.section("compilers")
 	s.checks(c.Compilers)
+	if len(c.Pairs) > 0 {
+		s.section("what does not go together")
+		s.checks(c.Pairs)
+	}
+	if len(c.Targets) > 0 {
+		of := "targets"
+		if c.Project != "" {
+			of += " of " + c.Project
+		}
+		s.section(of)
+		s.checks(c.Targets)
+	}
 	s.section("daemons")
 	var daemons []report.Check
 	for _, d := range c.Daemons {

@@ -19,6 +19,12 @@ func checkup() report.Checkup {
 			{Name: "overlayfs", State: report.CheckUnknown, Found: "user namespaces come first"},
 		},
 		Compilers: []report.Check{{Name: "go", State: report.CheckOK, Found: "1.26.0 (/usr/bin/go)"}, {Name: "zig", State: report.CheckNo, Found: "not installed"}},
+		Pairs:     []report.Check{{Name: "cargo and Cargo.lock", State: report.CheckNo, Found: "the lock file has version 4, which cargo before 1.78 does not read; this is 0.66.0", Fix: "use a newer Rust, of https://rustup.rs"}},
+		Project:   "lighter.toml",
+		Targets: []report.Check{
+			{Name: "cargo linux/amd64", State: report.CheckOK, Needed: true, Found: "can be compiled for here"},
+			{Name: "cargo linux/arm64, variant a", State: report.CheckNo, Needed: true, Found: "no linker, aarch64-linux-gnu-gcc or cargo-zigbuild", Fix: "apt-get install gcc-aarch64-linux-gnu"},
+		},
 		Daemons: []report.Daemon{
 			{Check: report.Check{Name: "docker", State: report.CheckOK, Found: "docker 20.10.24 (unix:///var/run/docker.sock)"}, Version: "20.10.24"},
 			{Check: report.Check{Name: "podman", State: report.CheckOK, Found: "podman 5.8.0 (/s)"}, Version: "5.8.0", ReadsZstd: true},

@@ -118,7 +118,7 @@ func (t target) compilers() (cc, cxx string, err error) {
 // cmake builds outside of the source directory, as CMake does by itself.
 func (p Project) cmake(t target, dir string, _ bool) (Build, error) {
 	if _, err := exec.LookPath("cmake"); err != nil {
-		return Build{}, &missingError{what: "cmake", platform: t.Platform, pkg: "cmake"}
+		return Build{}, &missingError{what: "cmake", platform: t.Platform, by: same("cmake")}
 	}
 	cc, cxx, err := t.compilers()
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 // or where no other linker is here for a platform.
 func (p Project) cargo(ctx context.Context, targets []target, zigbuild bool) ([]Build, error) {
 	if _, err := exec.LookPath("cargo"); err != nil {
-		return nil, &missingError{what: "cargo", platform: targets[0].Platform, next: "install Rust: https://rustup.rs"}
+		return nil, &missingError{what: "cargo", platform: targets[0].Platform, by: rust()}
 	}
 	meta, err := p.cargoMetadata(ctx)
 	if err != nil {
@@ -180,7 +180,7 @@ func (p Project) cargoTarget(ctx context.Context, t target, zigbuild bool) (Buil
 	triple := musl
 	if !p.rustHas(ctx, musl) {
 		if triple = gnu; !p.rustHas(ctx, gnu) {
-			return b, "", p.noRustFor(t, musl)
+			return b, "", p.noRustFor(ctx, t, musl)
 		}
 	}
 	// Only in a target's own variable do flags leave those of a configuration alone.
@@ -211,7 +211,7 @@ func (p Project) cargoTarget(ctx context.Context, t target, zigbuild bool) (Buil
 		b.Notes = append(b.Notes, platforms.Format(t.Platform)+" is linked by cargo-zigbuild")
 	}
 	if zigErr != nil {
-		return b, "", &missingError{what: "cargo-zigbuild", platform: t.Platform, next: "cargo install cargo-zigbuild, and zig: https://ziglang.org/download"}
+		return b, "", &missingError{what: "cargo-zigbuild", platform: t.Platform, by: zigbuildTool()}
 	}
 	b.Tool = "cargo-zigbuild"
 	return b, triple, nil
@@ -229,13 +229,39 @@ func (p Project) rustHas(ctx context.Context, triple string) bool {
 	return len(found) > 0
 }
 
-// noRustFor names what brings the standard library.
-func (p Project) noRustFor(t target, triple string) error {
-	next := "rustup target add " + triple
-	if _, err := exec.LookPath("rustup"); err != nil {
-		next = "apt-get install libstd-rust-dev:" + t.Architecture + ", or use rustup: https://rustup.rs"
+// rustRoot is where the rustc of this project has its libraries.
+func (p Project) rustRoot(ctx context.Context) string {
+	cmd := exec.CommandContext(ctx, "rustc", "--print", "sysroot")
+	cmd.Dir = p.Dir
+	out, err := cmd.Output()
+	if err != nil {
+		return ""
 	}
-	return &missingError{what: "standard library of Rust for " + triple, platform: t.Platform, next: next}
+	return strings.TrimSpace(string(out))
+}
+
+// rustupHas tells whether rustup adds to what lies there.
+func rustupHas(sysroot string) bool {
+	home := os.Getenv("RUSTUP_HOME")
+	if home == "" {
+		user, _ := os.UserHomeDir()
+		home = filepath.Join(user, ".rustup")
+	}
+	return strings.HasPrefix(sysroot, filepath.Join(home, "toolchains")+string(filepath.Separator))
+}
+
+// noRustFor names what brings the standard library.
+func (p Project) noRustFor(ctx context.Context, t target, triple string) error {
+	by := install{"else": "use rustup, whose Rust compiles for other targets: https://rustup.rs"}
+	switch sysroot := p.rustRoot(ctx); {
+	case rustupHas(sysroot):
+		by = install{"else": "rustup target add " + triple}
+	case sysroot == "/usr" && t.native():
+		by["apt-get"] = "libstd-rust-dev"
+	case sysroot == "/usr":
+		by["apt-get"] = "libstd-rust-dev:" + t.Architecture + " (after dpkg --add-architecture " + t.Architecture + " and apt-get update)"
+	}
+	return &missingError{what: "standard library of Rust for " + triple, platform: t.Platform, by: by}
 }
 
 // cargoLinks tells whether a configuration of cargo names a linker for a target.

@@ -18,7 +18,7 @@ import (
 // environment asks for it: then static, with the target's C compiler.
 func (p Project) golang(ctx context.Context, targets []target) ([]Build, error) {
 	if _, err := exec.LookPath("go"); err != nil {
-		return nil, &missingError{what: "Go", platform: targets[0].Platform, next: "install Go: https://go.dev/doc/install"}
+		return nil, &missingError{what: "Go", platform: targets[0].Platform, by: install{"else": "install Go: https://go.dev/doc/install"}}
 	}
 	mains, err := p.mains(ctx, targets[0])
 	if err != nil {

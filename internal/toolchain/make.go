@@ -15,7 +15,7 @@ import (
 // sources, and those of two platforms would be taken for each other.
 func (p Project) make(t target, dir string, _ bool) (Build, error) {
 	if _, err := exec.LookPath("make"); err != nil {
-		return Build{}, &missingError{what: "make", platform: t.Platform, pkg: "make"}
+		return Build{}, &missingError{what: "make", platform: t.Platform, by: same("make")}
 	}
 	cc, cxx, err := t.compilers()
 	if err != nil {

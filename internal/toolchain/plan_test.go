@@ -138,7 +138,7 @@ func cargos(t *testing.T, dir, has string) map[string]string {
 	return map[string]string{
 		"cargo": `[ "$1" = metadata ] && exec cat metadata
 echo '{"reason":"compiler-artifact","executable":"/made/app","fresh":true}'`,
-		"rustc": `case " ` + has + ` " in *" $4 "*) echo ` + lib + `;; *) echo /nowhere;; esac`,
+		"rustc": `[ "$2" != sysroot ] || { echo ${SYSROOT:-/usr}; exit; }; case " ` + has + ` " in *" $4 "*) echo ` + lib + `;; *) echo /nowhere;; esac`,
 	}
 }
 

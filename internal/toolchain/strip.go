@@ -49,7 +49,7 @@ func (t target) objcopy() (string, error) {
 			return name, nil
 		}
 	}
-	return "", &missingError{doing: "be stripped", what: "objcopy", platform: t.Platform, pkg: "binutils-" + t.deb}
+	return "", &missingError{doing: "be stripped", what: "objcopy", platform: t.Platform, by: t.binutils()}
 }
 
 // DebugFile is where Strip may put the debug information of a binary.

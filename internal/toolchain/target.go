@@ -89,14 +89,14 @@ func (t target) cc(cxx bool) (string, error) {
 				return name, nil
 			}
 		}
-		return "", &missingError{what: "C compiler", platform: t.Platform, pkg: gnu}
+		return "", &missingError{what: "C compiler", platform: t.Platform, by: t.gcc(cxx)}
 	}
 	for _, prefix := range []string{t.gnu(), t.musl(), t.cpu + "-unknown-linux-gnu", t.cpu + "-unknown-linux-musl"} {
 		if _, err := exec.LookPath(prefix + "-" + gnu); err == nil {
 			return prefix + "-" + gnu, nil
 		}
 	}
-	return "", &missingError{what: "C compiler " + t.gnu() + "-" + gnu, platform: t.Platform, pkg: gnu + "-" + t.deb}
+	return "", &missingError{what: "C compiler " + t.gnu() + "-" + gnu, platform: t.Platform, by: t.gcc(cxx)}
 }
 
 // missingError is a tool without which a platform cannot be compiled for.
@@ -104,8 +104,7 @@ type missingError struct {
 	doing    string // "be stripped"; "" is "be compiled for"
 	what     string
 	platform ocispec.Platform
-	pkg      string // Debian's; "" where it has none
-	next     string // instead
+	by       install
 }
 
 func (e *missingError) Error() string {
@@ -114,8 +113,5 @@ func (e *missingError) Error() string {
 
 // Hint is the next step.
 func (e *missingError) Hint() string {
-	if e.next != "" {
-		return e.next
-	}
-	return "apt-get install " + e.pkg + ", or what brings it elsewhere"
+	return e.by.line(manager())
 }

@@ -8,9 +8,11 @@ package toolchain
 
 import (
 	"context"
+	"maps"
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -56,6 +58,29 @@ func Find(ctx context.Context) []Compiler {
 			found = append(found, c)
 		case c.Path != "":
 			found[last] = c
+		}
+	}
+	return found
+}
+
+// Helpers are what compilers are used with, and cross compilers: those that are here.
+func Helpers(ctx context.Context) []Compiler {
+	names := []Compiler{
+		{Language: "Rust", Name: "rustc"}, {Language: "Rust", Name: "rustup"}, {Language: "Rust", Name: "cargo-zigbuild"},
+		{Name: "sccache"}, {Language: "C", Name: "cmake"}, {Language: "C", Name: "make"}, {Language: "C", Name: "musl-gcc"}, {Name: "upx"},
+	}
+	for _, arch := range slices.Sorted(maps.Keys(cpus)) {
+		t := cpus[arch]
+		for _, name := range []string{t.gnu() + "-gcc", t.musl() + "-gcc"} {
+			names = append(names, Compiler{Language: "C", Name: name})
+		}
+	}
+	var found []Compiler
+	for _, c := range names {
+		var err error
+		if c.Path, err = exec.LookPath(c.Name); err == nil {
+			c.Version, c.Err = version(ctx, c.Path, c.Name)
+			found = append(found, c)
 		}
 	}
 	return found

@@ -8,7 +8,7 @@ import (
 // zig plans builds with zig build, which is every target's compiler itself.
 func (p Project) zig(targets []target) ([]Build, error) {
 	if _, err := exec.LookPath("zig"); err != nil {
-		return nil, &missingError{what: "zig", platform: targets[0].Platform, next: "install zig: https://ziglang.org/download"}
+		return nil, &missingError{what: "zig", platform: targets[0].Platform, by: zigTool()}
 	}
 	builds := make([]Build, len(targets))
 	for i, t := range targets {
