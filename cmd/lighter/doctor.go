@@ -20,7 +20,7 @@ import (
 
 // doctorCmd says what of lighter works here.
 type doctorCmd struct {
-	Registry []string `arg:"" optional:"" help:"HOST or HOST/REPOSITORY to probe by pushing an image of a few hundred bytes, which is taken away again."`
+	Registry []string `arg:"" optional:"" help:"HOST or HOST/REPOSITORY to probe by pushing an image of a few hundred bytes and a blob of 66 kB, which are taken away again."`
 
 	Format     string `enum:"text,json" default:"text" help:"text or json."`
 	TryOverlay string `hidden:"" placeholder:"DIR" help:"The part that runs in a user namespace."`

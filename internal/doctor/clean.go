@@ -32,7 +32,7 @@ func (p *probe) clean(ctx context.Context) (string, error) {
 	}
 	for _, repository := range []string{p.ref.Repository, p.second} {
 		if n := blobs[repository]; n > 0 {
-			p.out.Left = append(p.out.Left, fmt.Sprintf("%s/%s: %d blobs of a few hundred bytes", p.ref.Host, repository, n))
+			p.out.Left = append(p.out.Left, fmt.Sprintf("%s/%s: %d blobs of 66 kB at most", p.ref.Host, repository, n))
 		}
 	}
 	switch {

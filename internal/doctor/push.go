@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"strings"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -15,14 +14,7 @@ import (
 
 // put stores a blob in one request.
 func (p *probe) put(ctx context.Context, b blob) error {
-	a, err := p.send(ctx, request{scopes: p.scopes(), method: http.MethodPost, path: p.ref.Repository + "/blobs/uploads/"})
-	if err != nil {
-		return err
-	}
-	if a.status != http.StatusAccepted {
-		return p.refused("an upload", a)
-	}
-	location, err := a.location()
+	location, err := p.begin(ctx)
 	if err != nil {
 		return err
 	}
@@ -145,71 +137,6 @@ func (p *probe) mount(ctx context.Context) (string, error) {
 		return "", errUnknown{fmt.Sprintf("a second repository, %s, cannot be written to: %s", p.second, a.says())}
 	}
 	return "", p.refused("it", a)
-}
-
-// cancel gives an upload up.
-func (p *probe) cancel(ctx context.Context, scopes []string, location string) {
-	_, _ = p.send(ctx, request{scopes: scopes, method: http.MethodDelete, path: location}) // else it is forgotten by itself
-}
-
-// resume sends a blob in two pieces, and asks in between how much has arrived:
-// as after a connection that broke.
-func (p *probe) resume(ctx context.Context) (found string, err error) {
-	b := p.sample.pieces
-	half := len(b.content) / 2
-	a, err := p.send(ctx, request{scopes: p.scopes(), method: http.MethodPost, path: p.ref.Repository + "/blobs/uploads/"})
-	if err != nil {
-		return "", err
-	}
-	if a.status != http.StatusAccepted {
-		return "", p.refused("an upload", a)
-	}
-	location, err := a.location()
-	if err != nil {
-		return "", err
-	}
-	defer func() {
-		if err != nil {
-			p.cancel(context.WithoutCancel(ctx), p.scopes(), location)
-		}
-	}()
-	if location, err = p.piece(ctx, location, b.content, 0, half); err != nil {
-		return "", err
-	}
-	if a, err = p.send(ctx, request{scopes: p.scopes(), method: http.MethodGet, path: location}); err != nil {
-		return "", err
-	}
-	if got := strings.TrimPrefix(a.header.Get("Range"), "bytes="); a.status/100 != 2 || got != fmt.Sprintf("0-%d", half-1) {
-		return "", errNo{found: fmt.Sprintf("it does not say how much of an upload it has: status %d, range %.50q", a.status, got)}
-	}
-	if a.header.Get("Location") != "" {
-		if location, err = a.location(); err != nil {
-			return "", err
-		}
-	}
-	if location, err = p.piece(ctx, location, b.content, half, len(b.content)); err != nil {
-		return "", err
-	}
-	if err = p.commit(ctx, location, b, nil); err != nil {
-		return "", err
-	}
-	return "an upload that broke goes on where it was", nil
-}
-
-// piece sends a part of a blob and answers where the next one goes.
-func (p *probe) piece(ctx context.Context, location string, content []byte, from, to int) (string, error) {
-	a, err := p.send(ctx, request{scopes: p.scopes(), method: http.MethodPatch, path: location, body: content[from:to],
-		header: map[string]string{"Content-Type": "application/octet-stream", "Content-Range": fmt.Sprintf("%d-%d", from, to-1)}})
-	if err != nil {
-		return location, err
-	}
-	if a.status != http.StatusAccepted && a.status != http.StatusNoContent {
-		return location, p.refused("a piece of a blob", a)
-	}
-	if a.header.Get("Location") == "" {
-		return location, nil
-	}
-	return a.location()
 }
 
 // ranges asks for the first bytes of the layer only.

@@ -71,7 +71,10 @@ type stored struct {
 }
 
 // errNo is an answer that says no: the check failed, the registry did not.
-type errNo struct{ found, fix string }
+type errNo struct {
+	found, fix string
+	needed     bool // without it the registry is of no use
+}
 
 func (e errNo) Error() string { return e.found }
 
@@ -81,7 +84,7 @@ type errUnknown struct{ why string }
 func (e errUnknown) Error() string { return e.why }
 
 // Registry probes a registry that the user has named, as ParseRegistry reads
-// it, by pushing an image of a few hundred bytes in every way that lighter
+// it, by pushing an image of a few hundred bytes and a blob of 66 kB in every way that lighter
 // might use, and takes away again what it has put there. What opts say is what a
 // push from here would use, but for the number of attempts.
 func Registry(ctx context.Context, named string, ref image.Reference, opts registry.Options) report.RegistryCheck {
@@ -96,7 +99,7 @@ func Registry(ctx context.Context, named string, ref image.Reference, opts regis
 	}{
 		{"configuration", true, p.configuration}, {"answers", true, p.answers}, {"login", true, p.login}, {"push zstd", true, p.push},
 		{"OCI index", false, p.ociIndex}, {"mixed index", false, p.mixedIndex}, {"mount", false, p.mount},
-		{"resumed upload", false, p.resume}, {"range reads", false, p.ranges}, {"referrers", false, p.referrers},
+		{"streamed upload", false, p.stream}, {"resumed upload", false, p.resume}, {"range reads", false, p.ranges}, {"referrers", false, p.referrers},
 	}
 	blocked := ""
 	for _, s := range steps {
@@ -130,7 +133,7 @@ func judged(ctx context.Context, c report.Check, ask func(context.Context) (stri
 	switch {
 	case err == nil:
 	case errors.As(err, &no):
-		c.State, c.Found, c.Fix = report.CheckNo, no.found, no.fix
+		c.State, c.Found, c.Fix, c.Needed = report.CheckNo, no.found, no.fix, c.Needed || no.needed
 	case errors.As(err, &unknown):
 		c.State, c.Found = report.CheckUnknown, unknown.why
 	case errors.As(err, &failed):
@@ -150,7 +153,7 @@ func (p *probe) configuration(context.Context) (string, error) {
 	configs, err := p.opts.Hosts.Read()
 	var wrong *registry.HostError
 	if errors.As(err, &wrong) {
-		return "", errNo{wrong.Source + ": " + wrong.Reason, wrong.Next}
+		return "", errNo{found: wrong.Source + ": " + wrong.Reason, fix: wrong.Next}
 	}
 	if said := configs.Describe(p.ref.Host); said != "" {
 		return said + " (" + configs.File + ")", nil
@@ -172,7 +175,7 @@ func (p *probe) answers(ctx context.Context) (string, error) {
 		return "", p.explained(ctx, err)
 	}
 	if a.status != http.StatusOK && a.status != http.StatusUnauthorized {
-		return "", errNo{"it is no registry: /v2/ answers with " + a.says(), "check the address"}
+		return "", errNo{found: "it is no registry: /v2/ answers with " + a.says(), fix: "check the address"}
 	}
 	found := a.header.Get("Docker-Distribution-Api-Version")
 	if found == "" {
@@ -227,7 +230,7 @@ func (p *probe) denied(says string) error {
 	if p.cred.Found() {
 		what = p.cred.String() + " is refused"
 	}
-	return errNo{what + ": " + says, fmt.Sprintf("run `docker login %s`, or check the name and what the account may do", p.ref.Host)}
+	return errNo{found: what + ": " + says, fix: fmt.Sprintf("run `docker login %s`, or check the name and what the account may do", p.ref.Host)}
 }
 
 // scopes of writing to the repository that was named.

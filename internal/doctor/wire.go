@@ -66,6 +66,8 @@ type request struct {
 	path   string
 	header map[string]string
 	body   []byte
+	// unsized sends the body without saying how long it is.
+	unsized bool
 }
 
 // send asks. An error means that no answer came.
@@ -103,6 +105,9 @@ func (w *wire) sendBy(ctx context.Context, client *http.Client, q request) (*ans
 	req, err := http.NewRequestWithContext(ctx, q.method, at, bytes.NewReader(q.body))
 	if err != nil {
 		return nil, err
+	}
+	if q.unsized {
+		req.ContentLength, req.GetBody = -1, nil
 	}
 	for key, value := range q.header {
 		req.Header.Set(key, value)

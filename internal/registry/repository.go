@@ -40,6 +40,10 @@ type Repository struct {
 	piece       atomic.Int64               // bytes that a PATCH brings, and says so; 0 where it need not say
 }
 
+// Piece is how many bytes a request of an upload brings, and says so, at most: 0
+// while it need not say, which is found out by the first blob of more than Small.
+func (r *Repository) Piece() int64 { return r.piece.Load() }
+
 // Resolve implements image.Source for tags and digests; Data holds the content.
 func (r *Repository) Resolve(ctx context.Context, ref string) (ocispec.Descriptor, error) {
 	named, err := r.names(ref)

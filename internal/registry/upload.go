@@ -18,11 +18,11 @@ import (
 // errEnded is for whoever writes to an upload that was committed or aborted.
 var errEnded = errors.New("the upload has ended")
 
-// small is the biggest blob, in bytes, that travels in one request, with its
+// Small is the biggest blob, in bytes, that travels in one request, with its
 // commit: configs, and the layers of a WORKDIR or a COPY of a file.
-const small = 64 << 10
+const Small = 64 << 10
 
-// upload is one blob on its way to a registry. Up to small bytes it waits for
+// upload is one blob on its way to a registry. Up to Small bytes it waits for
 // what comes. Then send runs beside the writer.
 type upload struct {
 	repo    *Repository
@@ -96,7 +96,7 @@ func (u *upload) Write(p []byte) (int, error) {
 	if u.over {
 		return 0, fmt.Errorf("%s: %w", u.what, errEnded)
 	}
-	if u.size+int64(len(p)) > small {
+	if u.size+int64(len(p)) > Small {
 		u.stream() // first: the ring does not take more than a little unsent
 	}
 	n, err := u.ring.Write(p)
