@@ -4,6 +4,9 @@
 #   --build-context debian:bookworm=oci-layout://PATH
 #
 #   hack/base-images.sh busybox   busybox-static and nothing else, 2 MB
+#   hack/base-images.sh alpine    what Alpine's image holds, of Debian's packages:
+#                                 musl, busybox, OpenSSL's libraries, zlib and
+#                                 certificates, 3.8 MB compressed as Alpine's 3.22
 #   hack/base-images.sh debian    Debian's minimal base, 120 MB
 #   hack/base-images.sh gcc       hack/rootfs.sh's root: gcc and much more, over 1 GB
 #
@@ -16,7 +19,7 @@ name=${1:-}
 layout=$cache/base-$name
 tmp=
 
-usage() { echo "usage: hack/base-images.sh busybox|debian|gcc" >&2; exit 2; }
+usage() { echo "usage: hack/base-images.sh busybox|alpine|debian|gcc" >&2; exit 2; }
 need() { command -v "$1" >/dev/null || { echo "base-images.sh: $1 is not installed: apt-get install $2" >&2; exit 1; }; }
 
 busybox_root() { # TAR
@@ -37,12 +40,23 @@ nogroup:x:65534:' > "$root/etc/group"
   tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$root" -cf "$1" .
 }
 
+alpine_root() { # TAR
+  local root=$tmp/root deb
+  busybox_root "$1"
+  (cd "$tmp" && apt-get -q download musl libssl3 zlib1g >&2)
+  for deb in "$tmp"/*.deb; do dpkg-deb -x "$deb" "$root"; done
+  rm -rf "$root"/usr/share "$root"/usr/lib/*/engines-3 "$root"/usr/lib/*/ossl-modules
+  mkdir -p "$root/etc/ssl/certs"
+  cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$root" -cf "$1" .
+}
+
 debian_root() { # TAR
   need mmdebstrap mmdebstrap
   SOURCE_DATE_EPOCH=1700000000 mmdebstrap --quiet --variant=minbase bookworm "$1" </dev/null >&2
 }
 
-case $name in busybox | debian | gcc) ;; *) usage ;; esac
+case $name in busybox | alpine | debian | gcc) ;; *) usage ;; esac
 mkdir -p "$cache"
 exec 9>"$cache/base-$name.lock"
 flock 9
@@ -54,6 +68,7 @@ if [ ! -d "$layout" ]; then
   trap 'rm -rf "$tmp"' EXIT
   case $name in
     busybox) busybox_root "$tmp/root.tar" && go run ./hack/mkbase -gzip "$tmp/root.tar" "$layout" ;;
+    alpine) alpine_root "$tmp/root.tar" && go run ./hack/mkbase -gzip "$tmp/root.tar" "$layout" ;;
     debian) debian_root "$tmp/root.tar" && go run ./hack/mkbase -gzip -cmd bash "$tmp/root.tar" "$layout" ;;
     gcc) go run ./hack/mkbase -cmd bash "$(hack/rootfs.sh)" "$layout" ;;
   esac
