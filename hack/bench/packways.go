@@ -25,7 +25,7 @@ import (
 // Alpine's does, of Debian's packages.
 const (
 	goUsual = `FROM golang AS build
-ENV PATH=/usr/local/go/bin:$PATH GOPROXY=file:///proxy GOSUMDB=off GOTOOLCHAIN=local
+ENV PATH=/usr/local/go/bin:$PATH GOPROXY=file:///proxy GOSUMDB=off GOTOOLCHAIN=local GOMODCACHE=/mod GOCACHE=/cache
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=bind,from=proxy,target=/proxy go mod download
@@ -36,11 +36,11 @@ COPY --from=build /app /usr/local/bin/app
 ENTRYPOINT ["/usr/local/bin/app"]
 `
 	goMounts = `FROM golang AS build
-ENV PATH=/usr/local/go/bin:$PATH GOPROXY=file:///proxy GOSUMDB=off GOTOOLCHAIN=local
+ENV PATH=/usr/local/go/bin:$PATH GOPROXY=file:///proxy GOSUMDB=off GOTOOLCHAIN=local GOMODCACHE=/mod GOCACHE=/cache
 WORKDIR /src
-RUN --mount=type=cache,target=/root/go/pkg/mod --mount=type=bind,source=go.sum,target=go.sum --mount=type=bind,source=go.mod,target=go.mod \
+RUN --mount=type=cache,target=/mod --mount=type=bind,source=go.sum,target=go.sum --mount=type=bind,source=go.mod,target=go.mod \
     --mount=type=bind,from=proxy,target=/proxy go mod download
-RUN --mount=type=cache,target=/root/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build --mount=type=bind,target=. \
+RUN --mount=type=cache,target=/mod --mount=type=cache,target=/cache --mount=type=bind,target=. \
     CGO_ENABLED=0 go build -o /app .
 FROM alpine
 COPY --from=build /app /usr/local/bin/app
