@@ -24,6 +24,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/engine/process"
+	"github.com/lighter-oci/lighter/internal/kitchen"
 	"github.com/lighter-oci/lighter/internal/term"
 )
 
@@ -46,6 +47,7 @@ type cli struct {
 	Inspect inspectCmd `cmd:"" help:"Show what an image is by its own bytes, or prove what its layers are."`
 	Doctor  doctorCmd  `cmd:"" help:"Say what works on this machine, and probe registries that are named."`
 	Tune    tuneCmd    `cmd:"" help:"Find the compression level that pays for an image, by trying."`
+	Kitchen kitchenCmd `cmd:"" help:"Serve a dashboard for projects: choose, build, watch, compare, publish in a browser."`
 	Cache   cacheCmd   `cmd:"" help:"Show and clear the build cache."`
 	Engine  engineCmd  `cmd:"" help:"Show, stop or run the build engine."`
 	Version versionCmd `cmd:"" help:"Print version, encoders and engine."`
@@ -135,7 +137,7 @@ func exitCode(ctx context.Context, out *term.Output, verb string, said interrupt
 			out.Error(code.err)
 		}
 		return code.code
-	case errors.Is(context.Cause(ctx), errInterrupted):
+	case errors.Is(context.Cause(ctx), errInterrupted), errors.Is(context.Cause(ctx), errAlone):
 		out.Error(said)
 		return exitInterrupted
 	case errors.As(err, &usage), errors.As(err, &request):
@@ -192,7 +194,10 @@ func (e codeError) Error() string {
 	return e.err.Error()
 }
 
-var errInterrupted = errors.New("interrupted")
+var (
+	errInterrupted = errors.New("interrupted")
+	errAlone       = errors.New("the server that started it has died")
+)
 
 // interruptedError is Ctrl-C, SIGTERM, or a terminal that was closed.
 type interruptedError struct {
@@ -220,11 +225,13 @@ func interruptible() (context.Context, func()) {
 	sig := make(chan os.Signal, 1)
 	signal.Notify(sig, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a write to a closed pipe is an error, and what was begun is cleaned up
-	ended := make(chan struct{})
+	ended, alone := make(chan struct{}), kitchen.Tie()
 	go func() {
 		select {
 		case <-sig:
 			cancel(errInterrupted)
+		case <-alone:
+			cancel(errAlone)
 		case <-ended:
 			return
 		}

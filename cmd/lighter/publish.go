@@ -23,7 +23,7 @@ type publishCmd struct {
 	Dir string `arg:"" optional:"" predictor:"dir" help:"Directory of the project (default: that of lighter.toml, here or above)."`
 
 	Project    string   `predictor:"file" placeholder:"FILE" help:"The project's file (default: lighter.toml in the directory or above)."`
-	Variant    []string `predictor:"variant" placeholder:"NAME" help:"Only these variants; may be repeated (default: the project and all variants)."`
+	Variant    []string `predictor:"variant" placeholder:"NAME" help:"Only these variants, . for the project itself; may be repeated (default: the project and all variants)."`
 	Platform   []string `predictor:"platform" placeholder:"OS/ARCH" help:"Platforms, separated by commas (default: what lighter.toml says)."`
 	Bump       string   `placeholder:"patch|minor|major|auto|VERSION" help:"Count the version up, or name it, and write it back (default: publish the one that is there)."`
 	With       string   `enum:"auto,build,pack" default:"auto" help:"build from the Dockerfile, pack what this machine compiles, or auto: what the project has."`

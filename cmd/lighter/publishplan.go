@@ -96,6 +96,9 @@ func (p *publishCmd) images(r *release) error {
 	}
 	taken := map[string]string{}
 	for _, name := range names {
+		if name == "." {
+			name = ""
+		}
 		v, err := r.proj.Variant(name)
 		if err != nil {
 			return usageError{fmt.Errorf("--variant: %w", err)}

@@ -79,6 +79,9 @@ func engineEnv(environ []string) []string {
 	var out []string
 	for _, kv := range environ {
 		name, _, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(name, "LIGHTER_BUILD_") {
+			continue // of one build, and of what is killed with it
+		}
 		for _, k := range keptEnv {
 			if name == k || (strings.HasSuffix(k, "_") && strings.HasPrefix(name, k)) {
 				out = append(out, kv)

@@ -1,0 +1,122 @@
+package kitchen
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/lighter-oci/lighter/internal/history"
+	"github.com/lighter-oci/lighter/internal/report"
+)
+
+// pageBuilds is how many builds a page of the history has.
+const pageBuilds = 50
+
+// states are those that one can ask for.
+var states = []string{"queued", "running", "done", "failed", "killed", "interrupted"}
+
+// filterOf reads what a request asks of the history; what is unknown asks for nothing.
+func (s *Server) filterOf(q url.Values) history.Filter {
+	f := history.Filter{
+		Project: clip(q.Get("project")), Variant: clip(q.Get("variant")), Verb: clip(q.Get("verb")),
+		Text: clip(strings.TrimSpace(q.Get("q"))), Limit: pageBuilds, Top: q.Get("parts") == "",
+	}
+	for _, state := range q["state"] {
+		if slices.Contains(states, state) {
+			f.States = append(f.States, history.State(state))
+		}
+	}
+	if before := q.Get("before"); history.ValidID(before) {
+		f.Before = before
+	}
+	return f
+}
+
+func (s *Server) historyPage(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	f := s.filterOf(q)
+	f.Limit++ // one more tells whether there is a next page
+	builds, err := s.store.List(r.Context(), f)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	v := struct {
+		Q, Project, State, Verb string
+		Projects, States, Verbs []string
+		Builds                  []history.Build
+		Filtered                bool
+		Next                    string
+	}{
+		Q: f.Text, Project: f.Project, State: q.Get("state"), Verb: f.Verb, States: states,
+		Verbs: []string{"build", "pack", "publish", "convert"}, Builds: builds,
+	}
+	v.Filtered = f.Text != "" || f.Project != "" || f.Verb != "" || len(f.States) > 0
+	for _, p := range s.places {
+		v.Projects = append(v.Projects, p.slug)
+	}
+	if len(builds) > pageBuilds {
+		v.Builds = builds[:pageBuilds]
+		q.Set("before", v.Builds[pageBuilds-1].ID)
+		v.Next = "/history?" + q.Encode()
+	}
+	s.page(w, r, http.StatusOK, "history", "History", v)
+}
+
+// stepDifference is a step in two builds.
+type stepDifference struct{ Text, Before, After, Change string }
+
+func (s *Server) comparePage(w http.ResponseWriter, r *http.Request) {
+	var v struct {
+		A, B  history.Build
+		Steps []stepDifference
+	}
+	var reps [2]report.Report
+	for i, name := range []string{"a", "b"} {
+		id, err := s.store.Find(r.Context(), clip(r.URL.Query().Get(name)))
+		if err == nil {
+			reps[i], err = s.store.Report(r.Context(), id)
+		}
+		var b history.Build
+		if err == nil {
+			b, err = s.store.Build(r.Context(), id)
+		}
+		if err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		if i == 0 {
+			v.A = b
+		} else {
+			v.B = b
+		}
+	}
+	v.Steps = differences(reps[0], reps[1])
+	s.page(w, r, http.StatusOK, "compare", "Compare", v)
+}
+
+func differences(a, b report.Report) []stepDifference {
+	before := map[string]report.Step{}
+	for _, st := range a.Steps {
+		before[st.Platform+" "+st.Text] = st
+	}
+	var all []stepDifference
+	for _, st := range b.Steps {
+		d := stepDifference{Text: st.Text, After: st.Took.String()}
+		was, ok := before[st.Platform+" "+st.Text]
+		switch {
+		case !ok:
+			d.Change = "new"
+		case was.State == report.Cached && st.State != report.Cached:
+			d.Change = "lost its cache"
+		case was.State != report.Cached && st.State == report.Cached:
+			d.Change = "cached now"
+		}
+		if ok {
+			d.Before = was.Took.String()
+		}
+		all = append(all, d)
+	}
+	return all
+}

@@ -1,0 +1,171 @@
+package kitchen
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lighter-oci/lighter/internal/history"
+)
+
+const (
+	hookTries   = 4
+	hookTimeout = 10 * time.Second
+	maxHooks    = 100 // that wait to be sent; what comes then is dropped, and said
+)
+
+// hooks tells others of builds that ended. What is sent is signed: the header
+// Lighter-Signature is "t=SECONDS,v1=HEX", the HMAC-SHA256 of "SECONDS.BODY" with
+// what the webhook's secret-file holds.
+type hooks struct {
+	list   []Webhook
+	warn   func(string)
+	client http.Client
+	first  time.Duration // before the second try; each later one waits four times as long
+
+	mu     sync.Mutex
+	closed bool
+	work   chan hookCall
+	done   chan struct{}
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+type hookCall struct {
+	hook Webhook
+	body []byte
+}
+
+// Hooked is what a webhook gets.
+type Hooked struct {
+	Event string        `json:"event"` // "build"
+	Build history.Build `json:"build"`
+	URL   string        `json:"url"` // of its page
+}
+
+func newHooks(list []Webhook, warn func(string)) *hooks {
+	h := &hooks{list: list, warn: warn, first: time.Second, work: make(chan hookCall, maxHooks), done: make(chan struct{})}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	// Where it leads is the configuration's to say, and nobody else's.
+	h.client = http.Client{Timeout: hookTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	go h.run()
+	return h
+}
+
+func (h *hooks) send(b history.Build, page string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
+	for _, hook := range h.list {
+		if len(hook.States) > 0 && !slices.Contains(hook.States, string(b.State)) {
+			continue
+		}
+		body, err := json.Marshal(Hooked{"build", b, page})
+		if err != nil {
+			h.warn(err.Error())
+			continue
+		}
+		select {
+		case h.work <- hookCall{hook, body}:
+		default:
+			h.warn("webhook " + host(hook.URL) + ": too many are waiting, and this one was dropped")
+		}
+	}
+}
+
+// host is what is shown of a webhook: the rest of its address may be a secret.
+func host(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "?"
+	}
+	return u.Host
+}
+
+func (h *hooks) run() {
+	defer close(h.done)
+	for call := range h.work {
+		wait := h.first
+		for try := 1; ; try++ {
+			err := h.call(call)
+			if err == nil {
+				break
+			}
+			if try == hookTries || h.ctx.Err() != nil {
+				h.warn(fmt.Sprintf("webhook %s: %v, after %d tries", host(call.hook.URL), err, try))
+				break
+			}
+			select {
+			case <-time.After(wait):
+			case <-h.ctx.Done():
+			}
+			wait *= 4
+		}
+	}
+}
+
+func (h *hooks) call(c hookCall) error {
+	req, err := http.NewRequestWithContext(h.ctx, http.MethodPost, c.hook.URL, bytes.NewReader(c.body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "lighter-kitchen")
+	req.Header.Set("Lighter-Signature", Sign(c.hook.secret, time.Now(), c.body))
+	resp, err := h.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("%w", unURL(err))
+	}
+	defer resp.Body.Close()
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10))
+	if resp.StatusCode >= 300 {
+		return fmt.Errorf("it answers %s", resp.Status)
+	}
+	return nil
+}
+
+// unURL takes the address out of an error.
+func unURL(err error) error {
+	if e, ok := err.(*url.Error); ok { //nolint:errorlint // as http.Client makes it
+		return e.Err
+	}
+	return err
+}
+
+// Sign is the value of Lighter-Signature.
+func Sign(secret []byte, at time.Time, body []byte) string {
+	mac := hmac.New(sha256.New, secret)
+	fmt.Fprintf(mac, "%d.", at.Unix())
+	mac.Write(body)
+	return fmt.Sprintf("t=%d,v1=%x", at.Unix(), mac.Sum(nil))
+}
+
+// close gives what waits until ctx ends.
+func (h *hooks) close(ctx context.Context) {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return
+	}
+	h.closed = true
+	close(h.work)
+	h.mu.Unlock()
+	select {
+	case <-h.done:
+	case <-ctx.Done():
+		h.cancel()
+		<-h.done
+	}
+	h.cancel()
+}

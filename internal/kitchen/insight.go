@@ -1,0 +1,4 @@
+package kitchen
+
+// Insight is what other rooms know, for pages of their own.
+type Insight interface{}

@@ -1,0 +1,297 @@
+// Package kitchen owns the dashboard: the pages and the programming interface
+// through which builds of a few projects are started, watched, stopped, compared
+// and published in a browser.
+//
+// It builds nothing itself. A build is a child, this binary again, whose command
+// line is made of what the project's own files offer and never of text from a
+// request; what happens in it is read from the history, where the builds of the
+// command line are, too. It never shows the value of a credential, and a page
+// never gets text of a build that has not been escaped.
+package kitchen
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"html/template"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/user"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+	"golang.org/x/net/netutil"
+
+	"github.com/lighter-oci/lighter/internal/history"
+)
+
+// Bounds of what is open at a time. A browser opens six connections to a host at
+// most, and one stream for each page that is in sight.
+const (
+	maxConnections   = 2048
+	maxStreams       = 512
+	maxStreamsClient = 64
+	maxRequests      = 256 // being answered, streams apart
+	DefaultBuilds    = 2
+	DefaultListen    = "127.0.0.1:7070"
+)
+
+// Options of a server.
+type Options struct {
+	Dirs    []string // of projects
+	Listen  string   // "" is DefaultListen
+	Config  Config
+	Proxy   string // URL under which a proxy that ends TLS serves this one; "" is none
+	Builds  int    // at a time; 0 is DefaultBuilds
+	Program string // lighter
+	Env     []string
+	Version string
+	History *history.Store
+	State   string       // directory of the lock
+	Insight Insight      // what other rooms know; nil is none
+	Warn    func(string) // what went wrong and stopped nothing; nil is nobody
+
+	proxy *url.URL
+}
+
+// Server is one dashboard.
+type Server struct {
+	opt     Options
+	store   *history.Store
+	places  []place
+	hosts   hostList
+	origins []string
+	door    *door // nil where nobody has to log in
+	scheme  string
+
+	queue    *queue
+	streams  *limiter
+	requests *limiter
+	watches  watches
+	hooks    *hooks
+	pages    map[string]*template.Template
+	assets   assets
+	handler  http.Handler
+	ctx      context.Context // of the server's life
+	end      context.CancelFunc
+
+	listener net.Listener
+	lock     *flock.Flock
+	http     *http.Server
+	began    time.Time
+	counts   counts
+	mu       sync.Mutex
+}
+
+// ExposedError is an address that others can reach, without what keeps them out.
+type ExposedError struct{ Addr, What string }
+
+func (e *ExposedError) Error() string {
+	return fmt.Sprintf("--listen %s: others reach that address, and %s", e.Addr, e.What)
+}
+
+// Hint is the next step.
+func (e *ExposedError) Hint() string {
+	return "listen at 127.0.0.1, or name a configuration with --config that has token-hash or user and password-hash, and cert and key unless --behind-proxy URL"
+}
+
+// TakenError is a state that another kitchen serves.
+type TakenError struct{ State, By string }
+
+func (e *TakenError) Error() string {
+	return fmt.Sprintf("another kitchen serves %s: %s", e.State, cmp.Or(e.By, "it does not say where"))
+}
+
+// Hint is the next step.
+func (e *TakenError) Hint() string {
+	return "use that one, or end it, or name another history with $" + history.Variable
+}
+
+// New checks the options, takes the state's lock and listens. Serve answers.
+func New(o Options) (*Server, error) {
+	o.Listen = cmp.Or(o.Listen, DefaultListen)
+	o.Builds = cmp.Or(o.Builds, DefaultBuilds)
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	host, _, err := net.SplitHostPort(o.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("--listen %q: want ADDRESS:PORT", o.Listen)
+	}
+	if o.Proxy != "" {
+		if o.proxy, err = url.Parse(o.Proxy); err != nil || o.proxy.Host == "" || o.proxy.Scheme != "https" && o.proxy.Scheme != "http" {
+			return nil, fmt.Errorf("--behind-proxy %q: want the URL that people open, as https://builds.example.com", o.Proxy)
+		}
+	}
+	// Who comes by way of a proxy is not on this machine.
+	exposed := !loopback(host) || o.proxy != nil
+	switch {
+	case exposed && !o.Config.Protected():
+		return nil, &ExposedError{o.Listen, "nobody has to log in"}
+	case exposed && o.Config.Cert == "" && o.proxy == nil:
+		return nil, &ExposedError{o.Listen, "what they send is not encrypted"}
+	}
+	s := &Server{
+		opt: o, store: o.History, scheme: "http", began: time.Now(),
+		streams: &limiter{all: maxStreams, each: maxStreamsClient}, requests: &limiter{all: maxRequests, each: maxRequests / 2},
+	}
+	if o.Config.Cert != "" {
+		s.scheme = "https"
+	}
+	if o.Config.Protected() {
+		s.door = &door{config: &s.opt.Config, secure: s.tls()}
+	}
+	if s.places, err = places(o.Dirs, &o.Config); err != nil {
+		return nil, err
+	}
+	if s.pages, err = parsePages(); err != nil {
+		return nil, err
+	}
+	if s.assets, err = readAssets(); err != nil {
+		return nil, err
+	}
+	s.ctx, s.end = context.WithCancel(context.Background())
+	s.queue = &queue{limit: o.Builds, start: s.start, ended: s.ended, turns: map[string]int{}}
+	s.watches.init(s)
+	s.hooks = newHooks(o.Config.Webhooks, o.Warn)
+	if err := s.listen(); err != nil {
+		s.end()
+		return nil, err
+	}
+	s.hosts, s.origins = names(s.listener.Addr().String(), s.scheme, o.Config.Hosts, o.proxy)
+	if host != "" && !unspecified(host) { // a name that was listened at
+		more, origins := names(net.JoinHostPort(host, port(s.listener)), s.scheme, nil, nil)
+		for h := range more.exact {
+			s.hosts.exact[h] = true
+		}
+		s.origins = append(s.origins, origins...)
+	}
+	s.handler = s.routes()
+	return s, nil
+}
+
+func port(l net.Listener) string {
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return port
+}
+
+// listen takes the lock and the address.
+func (s *Server) listen() error {
+	if err := os.MkdirAll(s.opt.State, 0o700); err != nil {
+		return err
+	}
+	path := filepath.Join(s.opt.State, "kitchen.lock")
+	s.lock = flock.New(path, flock.SetPermissions(0o600))
+	held, err := s.lock.TryLock()
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", path, err)
+	}
+	if !held {
+		by, _ := os.ReadFile(path + ".info")
+		_ = s.lock.Close()
+		return &TakenError{s.opt.State, clip(string(by))}
+	}
+	l, err := net.Listen("tcp", s.opt.Listen)
+	if err != nil {
+		_ = s.lock.Close()
+		return fmt.Errorf("--listen: %w", err)
+	}
+	if s.opt.Config.Cert != "" {
+		cert, err := tls.LoadX509KeyPair(s.opt.Config.Cert, s.opt.Config.Key)
+		if err != nil {
+			_, _ = l.Close(), s.lock.Close()
+			return fmt.Errorf("cert and key of the configuration: %w", err)
+		}
+		config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
+		s.listener = tls.NewListener(netutil.LimitListener(l, maxConnections), config)
+	} else {
+		s.listener = netutil.LimitListener(l, maxConnections)
+	}
+	_ = os.WriteFile(path+".info", fmt.Appendf(nil, "%s (process %d)", s.URL(), os.Getpid()), 0o600)
+	return nil
+}
+
+// tls tells whether browsers reach the server by TLS.
+func (s *Server) tls() bool {
+	return s.opt.Config.Cert != "" || s.opt.proxy != nil && s.opt.proxy.Scheme == "https"
+}
+
+// URL is where people find it.
+func (s *Server) URL() string {
+	if s.opt.proxy != nil {
+		return s.opt.proxy.String()
+	}
+	host, _, _ := net.SplitHostPort(s.listener.Addr().String())
+	if unspecified(host) {
+		host = "localhost"
+	}
+	return s.scheme + "://" + net.JoinHostPort(host, port(s.listener)) + "/"
+}
+
+// Serve answers until ctx ends, then stops its builds, and returns when they are gone.
+func (s *Server) Serve(ctx context.Context) error {
+	s.http = &http.Server{
+		Handler: s.handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 20 * time.Second,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeader,
+		ErrorLog:    nil,
+		BaseContext: func(net.Listener) context.Context { return s.ctx },
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(s.listener) }()
+	go s.sweep()
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+	}
+	return errors.Join(err, s.close())
+}
+
+// close ends in order: no new builds, no running ones, no streams.
+func (s *Server) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, j := range s.queue.close(ctx, s.stopping) {
+		s.left(j, "the server ended before its turn came")
+	}
+	s.hooks.close(ctx)
+	s.end() // streams end
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = s.http.Close()
+	}
+	_ = os.Remove(filepath.Join(s.opt.State, "kitchen.lock.info"))
+	return errors.Join(err, s.lock.Close())
+}
+
+// sweep takes in what died, now and then: pages that are open want to know.
+func (s *Server) sweep() {
+	for {
+		if _, err := s.store.Sweep(s.ctx); err != nil && s.ctx.Err() == nil {
+			s.opt.Warn(err.Error())
+		}
+		select {
+		case <-time.After(5 * time.Second):
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// owner is who builds here, as the history says it.
+func owner() string {
+	name, host := "somebody", "this machine"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if h, err := os.Hostname(); err == nil {
+		host = h
+	}
+	return name + "@" + host
+}

@@ -1,0 +1,173 @@
+package kitchen
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/lighter-oci/lighter/internal/report"
+)
+
+// maxFound bounds the lines that a search answers.
+const maxFound = 500
+
+// logRange says which lines of a log are wanted: the last ones, those before a
+// number, those from one on, or those with a text in them.
+type logRange struct {
+	before, from int
+	find         string
+}
+
+// readLog reads a step's log, of which pageLines at most are kept.
+func (s *Server) readLog(ctx context.Context, id, step string, want logRange) (*stepLog, error) {
+	l := &stepLog{}
+	var kept []logLine
+	for e, err := range s.store.Log(ctx, id, step) {
+		if err != nil {
+			return nil, err
+		}
+		l.add(e.Seq, *e.Log)
+		if want == (logRange{}) || len(l.lines) < windowLines {
+			continue
+		}
+		kept = want.take(kept, l.lines[:len(l.lines)-1])
+		l.lines = l.lines[len(l.lines)-1:]
+	}
+	if want == (logRange{}) {
+		l.lines = l.tail(pageLines)
+		return l, ctx.Err()
+	}
+	l.lines = want.take(kept, l.lines)
+	return l, ctx.Err()
+}
+
+// take adds those of some lines that are wanted.
+func (want logRange) take(kept, lines []logLine) []logLine {
+	for _, line := range lines {
+		switch {
+		case want.find != "":
+			if len(kept) < maxFound && strings.Contains(strings.ToLower(line.text), strings.ToLower(want.find)) {
+				kept = append(kept, line)
+			}
+		case want.before > 0:
+			if line.N < want.before && line.N >= want.before-pageLines {
+				kept = append(kept, line)
+			}
+		case line.N >= want.from && line.N < want.from+pageLines:
+			kept = append(kept, line)
+		}
+	}
+	return kept
+}
+
+// stepOf finds a step by its key.
+func (s *Server) stepOf(ctx context.Context, id, key string) (report.Step, error) {
+	var rep report.Report
+	var err error
+	s.watches.mu.Lock()
+	w := s.watches.byID[id]
+	s.watches.mu.Unlock()
+	if w != nil {
+		w.mu.Lock()
+		rep = w.fold.Report()
+		w.mu.Unlock()
+	} else if rep, err = s.store.Report(ctx, id); err != nil {
+		return report.Step{}, err
+	}
+	for _, step := range rep.Steps {
+		if stepKey(step.ID) == key {
+			return step, nil
+		}
+	}
+	return report.Step{}, fault{http.StatusNotFound, "the build has no step " + clip(key), "its page has them all"}
+}
+
+// logView is a part of one step's log.
+type logView struct {
+	stepView
+	Find     string
+	Fragment bool
+	Prev     int // the lines before: ?before=
+	Next     int // ?from=
+	More     bool
+}
+
+// logPage is a page of a log, or, for a script, only its lines.
+func (s *Server) logPage(w http.ResponseWriter, r *http.Request) {
+	id, q := r.PathValue("id"), r.URL.Query()
+	step, err := s.stepOf(r.Context(), id, r.PathValue("step"))
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	want := logRange{find: clip(strings.TrimSpace(q.Get("q")))}
+	want.before, _ = strconv.Atoi(q.Get("before"))
+	want.from, _ = strconv.Atoi(q.Get("from"))
+	l, err := s.readLog(r.Context(), id, step.ID, want)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	v := logView{Find: want.find, stepView: stepView{Step: step, Key: stepKey(step.ID), Build: id, Total: l.total, ErrorAt: l.errorAt, Lines: l.lines}}
+	if n := len(l.lines); n > 0 {
+		v.First = l.lines[0].N
+		if want.find == "" && v.First > 1 {
+			v.Prev = v.First
+		}
+		if last := l.lines[n-1].N; want.find == "" && last < l.total {
+			v.Next = last + 1
+		}
+		v.More = want.find != "" && n == maxFound
+	}
+	if q.Get("fragment") != "" {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte(s.partial("lines", v.stepView)))
+		return
+	}
+	s.page(w, r, http.StatusOK, "log", "Log", v)
+}
+
+// logText is the log as it came but for escapes: of a step, or of all.
+func (s *Server) logText(w http.ResponseWriter, r *http.Request) {
+	id, step := r.PathValue("id"), ""
+	b, err := s.store.Build(r.Context(), id)
+	if err == nil {
+		if key := r.URL.Query().Get("step"); key != "" {
+			found, failed := s.stepOf(r.Context(), id, key)
+			step, err = found.ID, failed
+		}
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", "build-"+b.ID+".log"))
+	open := map[string][]byte{}
+	for e, err := range s.store.Log(r.Context(), id, step) {
+		if err != nil {
+			fmt.Fprintf(w, "\n[the rest cannot be read: %v]\n", err)
+			return
+		}
+		data := append(open[e.Log.Step], e.Log.Data...)
+		for {
+			i := bytes.IndexByte(data, '\n')
+			if i < 0 {
+				break
+			}
+			if _, err := fmt.Fprintln(w, report.Clean(string(data[:i]))); err != nil {
+				return
+			}
+			data = data[i+1:]
+		}
+		open[e.Log.Step] = data
+	}
+	for _, rest := range open {
+		if len(rest) > 0 {
+			fmt.Fprintln(w, report.Clean(string(rest)))
+		}
+	}
+}

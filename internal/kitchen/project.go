@@ -1,0 +1,170 @@
+package kitchen
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lighter-oci/lighter/internal/history"
+	"github.com/lighter-oci/lighter/internal/registry"
+)
+
+// Plan is what a release would be, as `lighter publish --dry-run` says it.
+type Plan struct {
+	Was     string   `json:"was,omitempty"`
+	Version string   `json:"version"`
+	Next    string   `json:"next,omitempty"` // what the commits since the last one would make of it
+	Why     []string `json:"why,omitempty"`
+	Checks  []string `json:"checks"`
+	Images  []struct {
+		Variant    string   `json:"variant,omitempty"`
+		With       string   `json:"with"`
+		Repository string   `json:"repository"`
+		Tags       []string `json:"tags"`
+		Platforms  []string `json:"platforms,omitempty"`
+	} `json:"images"`
+}
+
+// plan asks for it: the same command that publishes, and so the same answer.
+func (s *Server) plan(ctx context.Context, p Project, bump string) (*Plan, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	args := []string{"publish", "--dry-run", "--format=json", "--project=" + filepath.Join(p.Dir, p.File)}
+	if bump != "" {
+		args = append(args, "--bump="+bump)
+	}
+	cmd := exec.CommandContext(ctx, s.opt.Program, args...)
+	var said, out bytes.Buffer
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.Dir, s.opt.Env, &out, &said
+	cmd.WaitDelay = time.Second
+	if err := cmd.Run(); err != nil {
+		first, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(said.String()), "lighter: "), "\n")
+		return nil, errors.New(cmp.Or(first, err.Error()))
+	}
+	var plan Plan
+	return &plan, json.Unmarshal(out.Bytes(), &plan)
+}
+
+// account is a credential that a push will use, without its value.
+type account struct {
+	Registry string `json:"registry"`
+	Account  string `json:"account,omitempty"`
+	Source   string `json:"source,omitempty"`
+	Problem  string `json:"problem,omitempty"`
+}
+
+// accounts names the credentials for a project's image.
+func (s *Server) accounts(ctx context.Context, p Project) []account {
+	if p.Image == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	name := p.Image
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i]
+	}
+	host, _, ok := strings.Cut(name, "/")
+	if !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
+		name = "docker.io/" + name
+		host = "docker.io"
+	}
+	cred, err := registry.Credentials{}.Lookup(ctx, name)
+	a := account{Registry: host}
+	switch {
+	case err != nil:
+		a.Problem = err.Error()
+	case !cred.Found():
+		a.Problem = "no credential: pushes go without one; `docker login " + host + "` makes one"
+	default:
+		a.Account, a.Source = cmp.Or(cred.Account, "identity token"), cred.Source
+	}
+	return []account{a}
+}
+
+// projectView is a project's page.
+type projectView struct {
+	Project
+	Bump      string
+	Bumps     []string
+	Plan      *Plan
+	PlanError string
+	Accounts  []account
+	Builds    []history.Build
+}
+
+func (s *Server) projectPage(w http.ResponseWriter, r *http.Request) {
+	p, ok := s.project(r.PathValue("project"))
+	if !ok {
+		s.fail(w, r, s.noProject(r))
+		return
+	}
+	v := projectView{Project: p, Bumps: bumps, Bump: r.URL.Query().Get("bump")}
+	if !slices.Contains(bumps, v.Bump) {
+		v.Bump = ""
+	}
+	var err error
+	if v.Builds, err = s.store.List(r.Context(), history.Filter{Project: p.Slug, Top: true, Limit: 20}); err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	if p.Can("publish") {
+		if v.Plan, err = s.plan(r.Context(), p, v.Bump); err != nil {
+			v.PlanError = err.Error()
+		}
+	}
+	v.Accounts = s.accounts(r.Context(), p)
+	s.page(w, r, http.StatusOK, "project", p.Slug, v)
+}
+
+func (s *Server) noProject(r *http.Request) error {
+	return fault{http.StatusNotFound, "there is no project " + clip(r.PathValue("project")), "the overview has those that this server was pointed at"}
+}
+
+// buildChosen takes the form of a project's page.
+func (s *Server) buildChosen(w http.ResponseWriter, r *http.Request) {
+	p, ok := s.project(r.PathValue("project"))
+	if !ok {
+		s.fail(w, r, s.noProject(r))
+		return
+	}
+	if err := r.ParseForm(); err != nil {
+		s.fail(w, r, fault{http.StatusBadRequest, "the form cannot be read", ""})
+		return
+	}
+	form := r.PostForm
+	c := Choice{
+		Verb: form.Get("verb"), Variants: form["variant"], Platforms: form["platform"],
+		Push: form.Get("push") == "on", Bump: form.Get("bump"),
+	}
+	if c.Verb != "publish" {
+		c.Bump = ""
+	}
+	ids, err := s.begin(p, c, s.asker(r), history.HowKitchen)
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	to := "/queue"
+	if len(ids) == 1 {
+		to = "/b/" + ids[0]
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// asker is who builds, as the history says it: the account of this machine, and
+// who has logged in.
+func (s *Server) asker(r *http.Request) string {
+	if who, _ := s.door.who(r); who != "" && who != "token" {
+		return who + " by " + owner()
+	}
+	return owner()
+}

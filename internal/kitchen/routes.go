@@ -1,0 +1,52 @@
+package kitchen
+
+import (
+	"net/http"
+	"time"
+)
+
+// routes are all addresses of the server.
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	page := func(pattern string, h http.HandlerFunc) { mux.Handle(pattern, s.bounded(h)) }
+
+	page("GET /{$}", s.overview)
+	page("GET /p/{project}", s.projectPage)
+	page("POST /p/{project}/builds", s.buildChosen)
+	page("GET /b/{id}", s.buildPage)
+	page("POST /b/{id}/stop", s.stopBuild)
+	page("GET /b/{id}/log/{step}", s.logPage)
+	page("GET /b/{id}/log.txt", s.logText)
+	page("GET /history", s.historyPage)
+	page("GET /compare", s.comparePage)
+	page("GET /queue", s.queuePage)
+	page("GET /login", s.loginPage)
+	page("POST /login", s.logIn)
+	page("POST /logout", s.logOut)
+	page("GET /assets/{name}", s.asset)
+	page("GET /metrics", s.metrics)
+	mux.HandleFunc("GET /events", s.listEvents)
+	mux.HandleFunc("GET /b/{id}/events", s.buildEvents)
+
+	s.apiRoutes(mux, page)
+	page("/", func(w http.ResponseWriter, r *http.Request) {
+		s.refuse(w, r, http.StatusNotFound, "there is no page "+clip(r.URL.Path), "the overview has them all")
+	})
+	return s.guard(s.admit(mux))
+}
+
+// bounded is for what is answered at once: so many at a time, and each within a
+// time. Streams have bounds of their own.
+func (s *Server) bounded(h http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		release := s.requests.take(s.client(r))
+		if release == nil {
+			w.Header().Set("Retry-After", "2")
+			http.Error(w, "too many requests at a time", http.StatusServiceUnavailable)
+			return
+		}
+		defer release()
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Minute))
+		h(w, r)
+	})
+}
