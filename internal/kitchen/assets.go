@@ -41,7 +41,7 @@ func readAssets() (assets, error) {
 		}
 		ext := path.Ext(p)
 		if ext == ".css" { // pictures and log lines have their style from where they are made
-			data = append(data, styleOfPictures...)
+			data = append(data, report.PictureCSS...)
 		}
 		kind := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}[ext]
 		var gz bytes.Buffer
@@ -78,10 +78,3 @@ func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
 	}
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
 }
-
-// timeline draws a build.
-func timeline(rep report.Report, running bool, now time.Time) string {
-	return ""
-}
-
-const styleOfPictures = ""

@@ -101,7 +101,7 @@ func (s *Server) endedView(r *http.Request, v *buildView) error {
 	}
 	v.Rest, v.Layers, v.Table = rep, rep.Layers, rep.LayerTable()
 	v.Head = template.HTML(s.partial("head", headOf(rep, false)))
-	v.Picture = template.HTML(timeline(rep, false, time.Time{})) // every text in it is escaped
+	v.Picture = template.HTML(timeline(rep, time.Time{})) // every text in it is escaped
 	for i, step := range rep.Steps {
 		sv := stepView{Step: step, N: i + 1, Key: stepKey(step.ID), Build: v.ID}
 		if step.State == report.Failed {

@@ -250,11 +250,20 @@ func (s *Server) Serve(ctx context.Context) error {
 	case err = <-failed:
 	case <-ctx.Done():
 	}
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
 	return errors.Join(err, s.close())
 }
 
-// close ends in order: no new builds, no running ones, no streams.
+// close ends in order: no new builds, no running ones, no streams. A second one does
+// nothing.
 func (s *Server) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for _, j := range s.queue.close(ctx, s.stopping) {

@@ -191,8 +191,12 @@ func (w *watch) render(s *Server, now time.Time) {
 	w.dirty, w.rendered = false, now
 	w.version++
 	rep := w.fold.Report()
+	var when time.Time
+	if running {
+		when = now
+	}
 	w.head.set(s.partial("head", headOf(rep, running)), w.version)
-	w.picture.set(timeline(rep, running, now), w.version)
+	w.picture.set(timeline(rep, when), w.version)
 	old := map[string]row{}
 	for _, r := range w.rows {
 		old[r.Key] = r
@@ -210,6 +214,15 @@ func (w *watch) render(s *Server, now time.Time) {
 		}
 		w.rows = append(w.rows, r)
 	}
+}
+
+// timeline draws a build; the steps of the page are where its bars lead. Every text in
+// the picture is escaped.
+func timeline(rep report.Report, now time.Time) string {
+	if len(rep.Steps) == 0 {
+		return ""
+	}
+	return report.Timeline{Now: now, Link: "#step-"}.SVG(&rep)
 }
 
 func (p *part) set(html string, ver int) {
