@@ -159,11 +159,11 @@ func New(o Options) (*Server, error) {
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.queue = &queue{limit: o.Builds, start: s.start, ended: s.ended, turns: map[string]int{}}
 	s.watches.init(s)
-	s.hooks = newHooks(o.Config.Webhooks, o.Warn)
 	if err := s.listen(); err != nil {
 		s.end()
 		return nil, err
 	}
+	s.hooks = newHooks(o.Config.Webhooks, o.Warn)
 	s.hosts, s.origins = names(s.listener.Addr().String(), s.scheme, o.Config.Hosts, o.proxy)
 	if host != "" && !unspecified(host) { // a name that was listened at
 		more, origins := names(net.JoinHostPort(host, port(s.listener)), s.scheme, nil, nil)
