@@ -120,6 +120,9 @@ lines  --output          INPUT_OUTPUTS
 value  --compression     INPUT_COMPRESSION
 commas --add-compression INPUT_ADD_COMPRESSION
 switch --force-compression INPUT_FORCE_COMPRESSION
+value  --cache           INPUT_CACHE
+value  --cache-mounts-from INPUT_CACHE_MOUNTS_FROM
+value  --cache-mounts-to INPUT_CACHE_MOUNTS_TO
 lines  --cache-from      INPUT_CACHE_FROM
 lines  --cache-to        INPUT_CACHE_TO
 switch --no-cache        INPUT_NO_CACHE

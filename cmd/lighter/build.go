@@ -53,7 +53,7 @@ type buildCmd struct {
 	AddCompression   []string `group:"Output and compression" predictor:"compression" placeholder:"CODEC[:LEVEL]" help:"A further variant of each image in one index: gzip for clients that read nothing else."`
 	ForceCompression bool     `group:"Output and compression" help:"Compress base layers that way too."`
 
-	Cache           string   `group:"Cache" placeholder:"REF|auto" help:"Cache of layers and cache mounts in one word: a name in a registry, oci:DIR, gha, or auto for IMAGE:buildcache. Always read; written by builds that push, and to a directory."`
+	Cache           string   `group:"Cache" predictor:"cache" placeholder:"REF|auto[,KEY=VALUE]" help:"Cache of layers and cache mounts in one word: a name in a registry, oci:DIR, gha, or auto for IMAGE:buildcache. Always read; written by builds that push, and to a directory. Keys as of --cache-mounts-to, for the mounts."`
 	CacheMountsFrom string   `group:"Cache" placeholder:"REF" help:"Where the contents of RUN --mount=type=cache come from: a name in a registry, oci:DIR or gha."`
 	CacheMountsTo   string   `group:"Cache" sep:"none" placeholder:"REF[,KEY=VALUE]" help:"Where they go after the build; keys when=always (after a failed one, too), max-size=10GB, max-age=720h."`
 	CacheFrom       []string `group:"Cache" sep:"none" placeholder:"type=TYPE,…" help:"Cache to import: type=registry, local, gha, s3 or azblob."`

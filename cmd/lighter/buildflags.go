@@ -198,6 +198,12 @@ func record(fields []string) (string, error) {
 	return strings.TrimSuffix(line.String(), "\n"), w.Error()
 }
 
+// csvLine is record without what is empty, of parts that have no reason to fail.
+func csvLine(parts ...string) string {
+	s, _ := record(slices.DeleteFunc(parts, func(p string) bool { return p == "" }))
+	return s
+}
+
 func canonicalAttest(kind, s string) string {
 	switch s {
 	case "true", "1":

@@ -3,11 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/docker/go-units"
 
 	"github.com/lighter-oci/lighter/internal/cachemount"
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
@@ -68,31 +67,28 @@ func printCache(out *term.Output, records []buildkit.CacheRecord) error {
 }
 
 type cachePruneCmd struct {
-	Ref         string        `arg:"" optional:"" placeholder:"REF" help:"Cache mounts in a registry or oci:DIR (default: the engine's cache)."`
-	All         bool          `short:"a" help:"Internal and frontend images too."`
-	Filter      []string      `sep:"none" placeholder:"FILTER" help:"BuildKit filter, as type==exec.cachemount."`
-	KeepFor     time.Duration `placeholder:"DURATION" help:"Spare what was used within this time, as 48h."`
-	MaxUsed     string        `name:"max-used-space" placeholder:"SIZE" help:"Stop when no more than this is used, as 10GB."`
-	KeepStorage string        `hidden:"" help:"Older name of --max-used-space."`
-	Force       bool          `short:"f" hidden:"" help:"Accepted for docker's sake: nothing is asked."`
+	Ref         string   `arg:"" optional:"" placeholder:"REF" help:"Cache mounts in a registry or oci:DIR (default: the engine's cache)."`
+	All         bool     `short:"a" help:"Internal and frontend images too."`
+	Filter      []string `sep:"none" placeholder:"FILTER" help:"BuildKit filter, as type==exec.cachemount."`
+	KeepFor     age      `placeholder:"DURATION" help:"Spare what was used within this time, as 48h; of REF, mounts that were sent within it."`
+	MaxUsed     size     `name:"max-used-space" placeholder:"SIZE" help:"Stop when no more than this is used, as 10GB."`
+	KeepStorage size     `hidden:"" help:"Older name of --max-used-space."`
+	Force       bool     `short:"f" hidden:"" help:"Accepted for docker's sake: nothing is asked."`
 }
 
 // Run removes cache and says how much went.
 func (c cachePruneCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) error {
-	opt := buildkit.PruneOptions{All: c.All, KeepFor: c.KeepFor, Filter: c.Filter}
-	if c.MaxUsed == "" {
-		c.MaxUsed = c.KeepStorage
-	}
-	if c.MaxUsed != "" {
-		size, err := units.FromHumanSize(c.MaxUsed)
-		if err != nil || size < 0 {
-			return usageError{fmt.Errorf("--max-used-space %q: want a size such as 10GB", c.MaxUsed)}
-		}
-		opt.MaxUsed = size
+	used, keep := int64(cmp.Or(c.MaxUsed, c.KeepStorage)), time.Duration(c.KeepFor)
+	if c.MaxUsed != 0 && c.KeepStorage != 0 {
+		return usageError{errors.New("--keep-storage is the older name of --max-used-space: give one of them")}
 	}
 	if c.Ref != "" {
-		return c.prune(ctx, out, cachemount.PushOptions{MaxSize: opt.MaxUsed, MaxAge: opt.KeepFor})
+		if c.All || len(c.Filter) > 0 {
+			return usageError{fmt.Errorf("--all and --filter are about the engine's cache: of %s say what may stay, with --max-used-space or --keep-for", c.Ref)}
+		}
+		return c.prune(ctx, out, cachemount.PushOptions{MaxSize: used, MaxAge: keep})
 	}
+	opt := buildkit.PruneOptions{All: c.All, KeepFor: keep, MaxUsed: used, Filter: c.Filter}
 	e, err := flags.open(ctx, buildkit.Options{})
 	if err != nil {
 		return err

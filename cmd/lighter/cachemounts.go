@@ -9,12 +9,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/tonistiigi/go-csvvalue"
 
 	"github.com/lighter-oci/lighter/internal/cachemount"
 	"github.com/lighter-oci/lighter/internal/event"
 	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/registry"
 	"github.com/lighter-oci/lighter/internal/registry/gha"
 	"github.com/lighter-oci/lighter/internal/report"
@@ -34,36 +34,53 @@ type mountsTo struct {
 // one that the project's Dockerfile no longer has.
 const unusedMounts = 30 * 24 * time.Hour
 
-// parseMountsTo reads REF[,when=always][,max-size=SIZE][,max-age=DURATION].
-func parseMountsTo(s string) (to mountsTo, err error) {
+// parseMountsTo reads what --cache-mounts-to says, REF and keys.
+func parseMountsTo(s string) (mountsTo, error) {
 	const flag = "--cache-mounts-to"
-	parts, err := csvvalue.Fields(s, nil)
-	if err != nil || len(parts) == 0 || strings.Contains(parts[0], "=") {
-		return to, fmt.Errorf("%s %.300q: want REF, or REF,when=always,max-size=10GB,max-age=720h", flag, s)
+	ref, keys, err := refAndKeys(flag, s)
+	if err != nil {
+		return mountsTo{}, err
 	}
-	to.ref, to.push.MaxAge = parts[0], unusedMounts
-	for _, p := range parts[1:] {
+	to, err := keptMounts(flag, keys)
+	to.ref = ref
+	return to, err
+}
+
+// refAndKeys parts REF[,when=always][,max-size=SIZE][,max-age=DURATION].
+func refAndKeys(flag, s string) (ref string, keys []string, err error) {
+	parts, err := csvvalue.Fields(s, nil)
+	if err != nil || len(parts) == 0 || parts[0] == "" || strings.Contains(parts[0], "=") {
+		return "", nil, fmt.Errorf("%s %.300q: want REF, or REF,when=always,max-size=10GB,max-age=720h", flag, s)
+	}
+	return parts[0], parts[1:], nil
+}
+
+// keptMounts is what keys, each KEY=VALUE, say of what is kept of cache mounts.
+func keptMounts(flag string, keys []string) (to mountsTo, err error) {
+	to.push.MaxAge = unusedMounts
+	seen := map[string]bool{}
+	for _, p := range keys {
 		key, value, _ := strings.Cut(p, "=")
+		if seen[key] {
+			return to, fmt.Errorf("%s: %s is there twice", flag, key)
+		}
+		seen[key] = true
 		switch key {
 		case "when":
 			if value != "always" && value != "success" {
-				return to, fmt.Errorf("%s: when=%s: want always or success", flag, value)
+				err = errors.New("want always or success")
 			}
 			to.always = value == "always"
 		case "max-size":
-			n, err := units.FromHumanSize(value)
-			if err != nil || n <= 0 {
-				return to, fmt.Errorf("%s: max-size=%s: want a size such as 10GB", flag, value)
-			}
-			to.push.MaxSize = n
+			to.push.MaxSize, err = project.ParseSize(value)
 		case "max-age":
-			d, err := time.ParseDuration(value)
-			if err != nil || d <= 0 {
-				return to, fmt.Errorf("%s: max-age=%s: want a duration such as 720h", flag, value)
-			}
-			to.push.MaxAge, to.push.Export.MaxAge = d, d
+			to.push.MaxAge, err = project.ParseAge(value)
+			to.push.Export.MaxAge = to.push.MaxAge
 		default:
-			return to, fmt.Errorf("%s: %q is not known: want when, max-size or max-age", flag, key)
+			return to, fmt.Errorf("%s: %.100q is not known: want when, max-size or max-age", flag, key)
+		}
+		if err != nil {
+			return to, fmt.Errorf("%s: %s=%.100s: %w", flag, key, value, err)
 		}
 	}
 	return to, nil

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/cachemount"
@@ -165,39 +164,21 @@ func (c cacheContents) print(out *term.Output) error {
 type cachePushCmd struct {
 	cachePlace `embed:""`
 	Mount      []string `arg:"" optional:"" placeholder:"MOUNT" help:"Cache mounts by target or id (default: all that the engine has)."`
-	MaxSize    string   `placeholder:"SIZE" help:"Keep no more than this there, as 10GB: what was of use longest ago goes first."`
-	MaxAge     string   `placeholder:"DURATION" help:"Drop what was of no use for so long, as 720h."`
+	MaxSize    size     `placeholder:"SIZE" help:"Keep no more than this there, as 10GB: what was of use longest ago goes first."`
+	MaxAge     age      `placeholder:"DURATION" help:"Drop what was of no use for so long, as 720h."`
 	Format     string   `enum:"text,json" default:"text" help:"text or json."`
-}
-
-// bounds are those of what is kept.
-func bounds(maxSize, maxAge string) (o cachemount.PushOptions, err error) {
-	if maxSize != "" {
-		if o.MaxSize, err = units.FromHumanSize(maxSize); err != nil || o.MaxSize <= 0 {
-			return o, usageError{fmt.Errorf("--max-size %q: want a size such as 10GB", maxSize)}
-		}
-	}
-	if maxAge != "" {
-		if o.MaxAge, err = time.ParseDuration(maxAge); err != nil || o.MaxAge <= 0 {
-			return o, usageError{fmt.Errorf("--max-age %q: want a duration such as 720h", maxAge)}
-		}
-	}
-	o.Export.MaxAge = o.MaxAge
-	return o, nil
 }
 
 // Run sends what the engine's cache mounts hold.
 func (c cachePushCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) error {
-	o, err := bounds(c.MaxSize, c.MaxAge)
-	if err != nil {
-		return err
-	}
 	p := newPlaces()
 	defer p.Close()
 	place, err := c.open(p, true)
 	if err != nil {
 		return err
 	}
+	o := cachemount.PushOptions{MaxSize: int64(c.MaxSize), MaxAge: time.Duration(c.MaxAge)}
+	o.Export.MaxAge = o.MaxAge
 	e, err := flags.open(ctx, buildkit.Options{})
 	if err != nil {
 		return err

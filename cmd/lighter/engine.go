@@ -11,11 +11,10 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/docker/go-units"
-
 	"github.com/lighter-oci/lighter/internal/cachemount"
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
 	"github.com/lighter-oci/lighter/internal/engine/process"
+	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/registry"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
@@ -178,9 +177,9 @@ func (f *engineFlags) cacheLimit() (int64, error) {
 	if f.CacheLimit == "" {
 		return 0, nil
 	}
-	limit, err := units.FromHumanSize(f.CacheLimit)
-	if err != nil || limit <= 0 {
-		return 0, usageError{fmt.Errorf("--cache-limit %q: want a size such as 20GB", f.CacheLimit)}
+	limit, err := project.ParseSize(f.CacheLimit)
+	if err != nil {
+		return 0, usageError{fmt.Errorf("--cache-limit %q: %w", f.CacheLimit, err)}
 	}
 	return limit, nil
 }
@@ -192,9 +191,9 @@ func (f *engineFlags) server(state, logLevel string) (*buildkit.Server, error) {
 		cfg.LogLevel = level
 	}
 	if v := os.Getenv("LIGHTER_REGISTRY_TIMEOUT"); v != "" {
-		d, err := time.ParseDuration(v)
-		if err != nil || d <= 0 {
-			return nil, usageError{fmt.Errorf("LIGHTER_REGISTRY_TIMEOUT=%q: want a duration such as 5m", v)}
+		d, err := project.ParseAge(v)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("LIGHTER_REGISTRY_TIMEOUT=%q: %w", v, err)}
 		}
 		cfg.RegistryTimeout = d
 	}

@@ -230,7 +230,7 @@ func (b *buildCmd) takeCache(p project.Project) (took []string) {
 	if mounts == layers {
 		mounts = mountsBeside(layers)
 	}
-	return b.useCache(layers, mounts, b.pushes())
+	return b.useCache(layers, mounts, p.Cache.Keys(), b.pushes())
 }
 
 // mountsBeside is where cache mounts are, of a cache that also has layers.
@@ -251,29 +251,30 @@ func mountsBeside(ref string) string {
 // inGHA is the cache of GitHub Actions.
 const inGHA = "gha"
 
-// useCache fills the flags of caches that were not typed, and says which.
-func (b *buildCmd) useCache(layers, mounts string, write bool) (took []string) {
+// useCache fills the flags of caches that were not typed, and says which. Keys say
+// what is kept of mounts.
+func (b *buildCmd) useCache(layers, mounts string, keys []string, write bool) (took []string) {
 	if (layers == inGHA || mounts == inGHA) && os.Getenv("ACTIONS_RUNTIME_TOKEN") == "" {
 		return []string{"no cache (gha is for GitHub Actions)"}
 	}
 	if layers != "" && len(b.CacheFrom) == 0 && len(b.CacheTo) == 0 {
-		from, to := "type=registry,ref="+layers, "type=registry,ref="+layers
+		kind, from, to := "type=registry", "ref="+layers, "ref="+layers
 		if dir, ok := strings.CutPrefix(layers, "oci:"); ok {
-			from, to = "type=local,src="+dir, "type=local,dest="+dir
+			kind, from, to = "type=local", "src="+dir, "dest="+dir
 		}
 		if layers == inGHA {
-			from, to = "type=gha", "type=gha"
+			kind, from, to = "type=gha", "", ""
 		}
-		b.CacheFrom = []string{from}
+		b.CacheFrom = []string{csvLine(kind, from)}
 		if write {
-			b.CacheTo = []string{to + ",mode=max,ignore-error=true"}
+			b.CacheTo = []string{csvLine(kind, to, "mode=max", "ignore-error=true")}
 		}
 		took = append(took, "cache "+layers)
 	}
 	if mounts != "" && b.CacheMountsFrom == "" && b.CacheMountsTo == "" {
 		b.CacheMountsFrom = mounts
 		if write {
-			b.CacheMountsTo = mounts
+			b.CacheMountsTo = csvLine(append([]string{mounts}, keys...)...)
 		}
 		took = append(took, "cache mounts "+mounts)
 	}
@@ -282,28 +283,48 @@ func (b *buildCmd) useCache(layers, mounts string, write bool) (took []string) {
 
 // typedCache reads --cache.
 func (b *buildCmd) typedCache() error {
-	ref := b.Cache
-	switch {
-	case ref == "":
+	if b.Cache == "" {
 		return nil
-	case ref == "auto" && len(b.Tag) == 0:
-		return errors.New("--cache auto is IMAGE:buildcache of the image's name: name it with -t")
-	case ref == "auto":
+	}
+	ref, keys, err := refAndKeys("--cache", b.Cache)
+	if err != nil {
+		return err
+	}
+	if _, err := keptMounts("--cache", keys); err != nil {
+		return err
+	}
+	if len(keys) > 0 && b.CacheMountsFrom+b.CacheMountsTo != "" {
+		key, _, _ := strings.Cut(keys[0], "=")
+		return fmt.Errorf("--cache: %s is about cache mounts, and --cache-mounts-from and -to say where those are: give it to --cache-mounts-to", key)
+	}
+	switch ref {
+	case "auto":
+		if len(b.Tag) == 0 {
+			return errors.New("--cache auto is IMAGE:buildcache of the image's name: name it with -t")
+		}
 		ref = project.Project{Image: b.Tag[0]}.CacheRef(ref)
-	case ref == inGHA:
+	case inGHA:
 	default:
-		l, err := image.ParseLocation(ref)
-		if err != nil {
-			return fmt.Errorf("--cache: %w", err)
-		}
-		if l.Transport != image.InRegistry && l.Transport != image.InLayout || l.Transport == image.InLayout && l.Ref != "" {
-			return fmt.Errorf("--cache %s: want a name in a registry, oci:DIR, gha or auto", ref)
-		}
-		if named, err := image.ParseReference(ref); err == nil && named.Digest != "" {
-			return fmt.Errorf("--cache %s: a cache is written anew: name a tag, not a digest", ref)
+		if err := cacheName(ref); err != nil {
+			return err
 		}
 	}
-	b.useCache(ref, mountsBeside(ref), b.pushes() || strings.HasPrefix(ref, "oci:"))
+	b.useCache(ref, mountsBeside(ref), keys, b.pushes() || strings.HasPrefix(ref, "oci:"))
+	return nil
+}
+
+// cacheName refuses what is no place for layers and mounts.
+func cacheName(ref string) error {
+	l, err := image.ParseLocation(ref)
+	if err != nil {
+		return fmt.Errorf("--cache: %w", err)
+	}
+	if l.Transport != image.InRegistry && l.Transport != image.InLayout || l.Transport == image.InLayout && l.Ref != "" {
+		return fmt.Errorf("--cache %s: want a name in a registry, oci:DIR, gha or auto", ref)
+	}
+	if named, err := image.ParseReference(ref); err == nil && named.Digest != "" {
+		return fmt.Errorf("--cache %s: a cache is written anew: name a tag, not a digest", ref)
+	}
 	return nil
 }
 

@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"github.com/containerd/platforms"
-	"github.com/docker/go-units"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/image"
+	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
 	"github.com/lighter-oci/lighter/internal/tune"
@@ -70,7 +70,7 @@ func (c *tuneCmd) options() (o tuneOptions, err error) {
 		return o, fmt.Errorf("--time-limit %v: use 0 for none", c.TimeLimit)
 	}
 	if c.Sample != "all" {
-		if o.sample, err = units.FromHumanSize(c.Sample); err != nil || o.sample < minSample {
+		if o.sample, err = project.ParseSize(c.Sample); err != nil || o.sample < minSample {
 			return o, fmt.Errorf("--sample %q: use at least 2MB, or all", c.Sample)
 		}
 	}

@@ -21,6 +21,10 @@ func (r *reader) check(p *Project) {
 		r.needImage(p)
 	}
 	r.checkCompressions(p.Compression, p.AddCompression)
+	if keys := p.Cache.Keys(); len(keys) > 0 && p.Cache.Mounts == "" {
+		key, _, _ := strings.Cut("cache."+keys[0], "=")
+		r.problem(r.places[key], key, "is about cache mounts: add mounts = \"auto\", or where they are kept")
+	}
 	r.checkTool(p.Toolchain)
 	for id, s := range p.Secrets {
 		if (s.File == "") == (s.Env == "") {

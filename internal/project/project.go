@@ -30,7 +30,7 @@ type Project struct {
 	Compression      string   `toml:"compression" is:"compression" help:"Of layers: zstd[:1-22], gzip[:1-9] or uncompressed. Default: zstd:3."`
 	AddCompression   []string `toml:"add-compression" is:"compression" help:"Further compressions of each image in one index, for builds that push or write an OCI layout: gzip for clients that read nothing else."`
 	ForceCompression bool     `toml:"force-compression" help:"Compress base layers that way too."`
-	Cache            Cache    `toml:"cache" is:"cache" help:"Where the build cache is kept between machines: auto for IMAGE:buildcache, a name in a registry, oci:DIR, gha in GitHub Actions; or a table that says it for layers and cache mounts separately."`
+	Cache            Cache    `toml:"cache" is:"cache" help:"Where the build cache is kept between machines: auto for IMAGE:buildcache, a name in a registry, oci:DIR, gha in GitHub Actions; or a table that says it for layers and cache mounts separately, and what is kept of the latter."`
 
 	Context    string            `toml:"context" is:"path" help:"Directory that is sent to the build. Default: the one of this file."`
 	Dockerfile string            `toml:"dockerfile" is:"path" help:"Default: Dockerfile in the context."`
@@ -76,6 +76,20 @@ func (p Project) Dir() string { return filepath.Dir(p.Path) }
 type Cache struct {
 	Layers string `toml:"layers" is:"cache" help:"Cache of the layers that steps made."`
 	Mounts string `toml:"mounts" is:"cache" help:"Contents of RUN --mount=type=cache."`
+
+	When    string `toml:"when" is:"outcome" help:"Builds after which cache mounts are kept: success, or always for failed ones, too. Default: success."`
+	MaxSize string `toml:"max-size" is:"size" help:"What is kept of cache mounts at most, as 10GB: what was of use longest ago goes first. Default: all."`
+	MaxAge  string `toml:"max-age" is:"age" help:"Files of cache mounts go that were of no use for so long, as 720h. Default: only mounts that no build has sent for 30 days."`
+}
+
+// Keys are what is kept of cache mounts, as the command line has it: KEY=VALUE.
+func (c Cache) Keys() (keys []string) {
+	for _, k := range [][2]string{{"when", c.When}, {"max-size", c.MaxSize}, {"max-age", c.MaxAge}} {
+		if k[1] != "" {
+			keys = append(keys, k[0]+"="+k[1])
+		}
+	}
+	return keys
 }
 
 func (c *Cache) short(s string) { c.Layers, c.Mounts = s, s }
