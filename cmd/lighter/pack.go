@@ -51,7 +51,35 @@ type packCmd struct {
 	Quiet        bool   `group:"What is said" short:"q" help:"Print only the digest."`
 	Format       string `group:"What is said" enum:"text,json" default:"text" help:"Summary as text on standard error or json on standard output."`
 
-	version string // of the release that this is a part of; "" is the project's
+	release partOfRelease
+}
+
+// partOfRelease is what a pack has from a release that it is a part of; the zero
+// value is none.
+type partOfRelease struct {
+	version  string      // "" is the project's
+	pool     *codec.Pool // nil is one of its own
+	sending  *turn       // whose it is to send; nil is one of its own
+	compiled func()      // called when nothing is left to compile; nil is nothing
+}
+
+// turn is had by one at a time. Images that share a layer would send it twice if
+// they were sent at the same time; one image's layers fill a line by themselves.
+type turn chan struct{}
+
+func newTurn() *turn {
+	t := make(turn, 1)
+	return &t
+}
+
+// take waits for the turn; done gives it back.
+func (t *turn) take(ctx context.Context) (done func(), err error) {
+	select {
+	case *t <- struct{}{}:
+		return func() { <-*t }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // Help is what `lighter pack --help` says below the flags.
@@ -67,14 +95,20 @@ func (*packCmd) Resume() string {
 }
 
 // Run compiles, packs, sends, proves, and says what happened.
-func (p *packCmd) Run(ctx context.Context, out *term.Output) (err error) {
+func (p *packCmd) Run(ctx context.Context, out *term.Output) error {
+	_, err := p.run(ctx, out)
+	return err
+}
+
+// run is Run, and answers the image that the first place has.
+func (p *packCmd) run(ctx context.Context, out *term.Output) (root digest.Digest, err error) {
 	proj, said, err := p.fromProject(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	to, err := p.deliveries()
 	if err != nil {
-		return usageError{err}
+		return "", usageError{err}
 	}
 	if p.Quiet = p.Quiet || p.Progress == "quiet"; p.Quiet {
 		p.Progress = "quiet"
@@ -85,57 +119,65 @@ func (p *packCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	}
 	builds, err := p.plan(ctx, proj)
 	if err != nil {
-		return err
+		return "", err
 	}
 	places := placesFor(to)
 	defer func() { err = errors.Join(err, places.Close()) }()
-	pool := codec.NewPool(0)
-	defer pool.Close()
+	pool := p.release.pool
+	if pool == nil {
+		pool = codec.NewPool(0)
+		defer pool.Close()
+	}
+	sending := p.release.sending
+	if sending == nil {
+		sending = newTurn()
+	}
 	for i := range to { // before compiling: nobody wants to wait for what cannot go anywhere
 		if err := to[i].open(ctx, places); err != nil {
-			return err
+			return "", err
 		}
 		defer to[i].discard()
 	}
 	spec, lies, err := p.spec(ctx, places, proj)
 	if err != nil {
-		return err
+		return "", err
 	}
 	spec.Compression = to[0].layers.Compression
 	if spec.SBOM, err = p.sbom(to); err != nil {
-		return usageError{err}
+		return "", usageError{err}
 	}
 	view := out.NewPacking(p.Progress)
 	defer view.Close()
-	run := packing{packCmd: p, pool: pool, places: places, base: spec.Base, lies: lies, report: view.Add}
+	run := packing{packCmd: p, pool: pool, sending: sending, places: places, base: spec.Base, lies: lies, report: view.Add}
 	for i := range to {
 		run.to = append(run.to, &to[i])
 		to[i].report = pack.Sent(to[i].where(), spec.Base.DiffIDs(), run.add)
 	}
-	img, err := pack.Make(ctx, pack.Options{Builds: builds, Spec: spec, Pool: pool, Ahead: run.ahead, Report: run.add})
+	img, err := pack.Make(ctx, pack.Options{Builds: builds, Spec: spec, Pool: pool, Ahead: run.ahead, Compiled: p.release.compiled, Report: run.add})
 	if err != nil {
 		view.Close()
-		return run.failed(ctx, out, err)
+		return "", run.failed(ctx, out, err)
 	}
 	defer func() { err = errors.Join(err, img.Close()) }()
 	if err := run.deliver(ctx, img); err != nil {
 		view.Close()
-		return run.failed(ctx, out, err)
+		return "", run.failed(ctx, out, err)
 	}
 	view.Close()
-	return run.finish(ctx, out)
+	return to[0].copied.Root.Digest, run.finish(ctx, out)
 }
 
 // packing is one run.
 type packing struct {
 	*packCmd
-	pool   *codec.Pool
-	places *places
-	base   *pack.Base
-	lies   image.Reference // of the base, where that is a registry
-	to     []*delivery
-	report func(event.Event)
-	notes  []string
+	pool    *codec.Pool
+	sending *turn
+	places  *places
+	base    *pack.Base
+	lies    image.Reference // of the base, where that is a registry
+	to      []*delivery
+	report  func(event.Event)
+	notes   []string
 
 	mu   sync.Mutex
 	fold report.Build
@@ -153,6 +195,11 @@ func (r *packing) add(e event.Event) {
 
 // ahead sends one platform while others still compile, to where an image can grow.
 func (r *packing) ahead(ctx context.Context, src image.Source, ref string) (became []digest.Digest, err error) {
+	done, err := r.sending.take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	for _, d := range r.to {
 		for _, v := range d.variants { // each alone: an index of both is made at the end
 			got, err := image.Copy(ctx, src, ref, d.Target, nil, r.options(d, v))
@@ -173,6 +220,11 @@ func (r *packing) options(d *delivery, variants ...codec.Compression) image.Copy
 
 // deliver brings the whole image to all places, and sets the tags.
 func (r *packing) deliver(ctx context.Context, img *pack.Image) error {
+	sent, err := r.sending.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer sent()
 	for _, d := range r.to {
 		started := time.Now()
 		step := event.Step{ID: d.where(), Name: "exporting to " + d.where(), Started: &started}

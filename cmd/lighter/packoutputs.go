@@ -166,6 +166,7 @@ func (p *packCmd) pushes(o engine.Output, names []string, d delivery) ([]deliver
 		d.location = image.Location{Transport: image.InRegistry, Ref: ref.String()}
 		d.said, d.names = []string{d.location.Short()}, []string{ref.Tag}
 		if isTrue(o.Attrs, "push-by-digest") {
+			d.location.Ref = ref.Name()
 			d.said, d.names = []string{ref.Name()}, nil
 		}
 		if isTrue(o.Attrs, "registry.insecure") {

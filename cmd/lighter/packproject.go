@@ -55,7 +55,7 @@ func (p *packCmd) fromProject(ctx context.Context) (proj project.Project, said s
 		}
 		return project.Project{}, fmt.Sprintf("note: %s is about another directory than %s, and not used; --project %[1]s uses it", project.Shown(path), other), nil
 	}
-	if proj, err = versioned(ctx, proj, p.Variant, p.version); err != nil {
+	if proj, err = versioned(ctx, proj, p.Variant, p.release.version); err != nil {
 		return proj, "", err
 	}
 	if took := p.take(proj); len(took) > 0 {
@@ -126,7 +126,7 @@ func (p *packCmd) plan(ctx context.Context, proj project.Project) ([]toolchain.B
 		return nil, err
 	}
 	compile := compiles(p.Dir, proj)
-	compile.Debug, compile.Version = p.DebugInfo != "", p.version
+	compile.Debug, compile.Version = p.DebugInfo != "", p.release.version
 	for _, arg := range append([]string{compile.Output}, compile.Command...) {
 		if strings.Contains(arg, "{version}") && compile.Version == "" {
 			var err error

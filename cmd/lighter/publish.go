@@ -2,15 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/opencontainers/go-digest"
 
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/publish"
@@ -88,14 +83,14 @@ func (p *publishCmd) run(ctx context.Context, out *term.Output, flags *engineFla
 	if err := p.check(ctx, out, r); err != nil {
 		return err
 	}
+	roots, err := p.make(ctx, out, flags, r)
+	if err != nil {
+		return err
+	}
 	places := newPlaces()
 	defer places.Close()
 	var images []publish.Image
-	for _, img := range r.Images {
-		root, err := p.make(ctx, out, flags, r, img)
-		if err != nil {
-			return err
-		}
+	for i, img := range r.Images {
 		ref, err := image.ParseReference(img.Repository)
 		if err != nil {
 			return err
@@ -105,7 +100,7 @@ func (p *publishCmd) run(ctx context.Context, out *term.Output, flags *engineFla
 			return err
 		}
 		images = append(images, publish.Image{
-			Variant: img.Variant, Repo: repo, Name: img.Repository, Root: root, Tags: img.Tags, Fixed: publish.FixedTags(img.Tags, r.Version),
+			Variant: img.Variant, Repo: repo, Name: img.Repository, Root: roots[i], Tags: img.Tags, Fixed: publish.FixedTags(img.Tags, r.Version),
 		})
 	}
 	tags, err := publish.Tag(ctx, images, r.tagging)
@@ -143,41 +138,6 @@ func (p *publishCmd) check(ctx context.Context, out *term.Output, r *release) er
 		}
 	}
 	return err
-}
-
-// make builds or packs one image, pushes it without a name, and proves it.
-func (p *publishCmd) make(ctx context.Context, out *term.Output, flags *engineFlags, r *release, img releaseImage) (digest.Digest, error) {
-	dir, err := os.MkdirTemp("", "lighter-publish-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
-	metadata := filepath.Join(dir, "metadata.json")
-	if img.Variant != "" && p.Progress != "quiet" {
-		fmt.Fprintln(out.Err, "\nvariant "+img.Variant)
-	}
-	to := "type=image,push=true,push-by-digest=true,name=" + img.Repository
-	if img.With == "build" {
-		b := &buildCmd{Project: r.proj.Path, Variant: img.Variant, Platform: p.Platform, Output: []string{to}, MetadataFile: metadata, Progress: p.Progress, Format: "text", Call: "build", version: r.Version}
-		err = b.Run(ctx, out, flags)
-	} else {
-		c := &packCmd{Project: r.proj.Path, Variant: img.Variant, Platform: p.Platform, Output: []string{to}, MetadataFile: metadata, Progress: p.Progress, Format: "text", version: r.Version}
-		err = c.Run(ctx, out)
-	}
-	if err != nil {
-		return "", err
-	}
-	raw, err := os.ReadFile(metadata)
-	if err != nil {
-		return "", err
-	}
-	var made struct {
-		Digest digest.Digest `json:"containerimage.digest"`
-	}
-	if err := json.Unmarshal(raw, &made); err != nil {
-		return "", err
-	}
-	return made.Digest, made.Digest.Validate()
 }
 
 // said is what `--format json` prints, or the tags for people.

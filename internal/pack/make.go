@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/platforms"
@@ -30,6 +31,9 @@ type Options struct {
 	// packed, while others still compile. It may send it to where the whole will go,
 	// and answers the manifests that it became there: an SBOM names those.
 	Ahead func(ctx context.Context, src image.Source, ref string) ([]digest.Digest, error)
+	// Compiled is called when nothing is left to compile, while the last platform is
+	// still packed and sent: another Make has the compilers for itself from then on.
+	Compiled func()
 	// Report is told of compiling, from one goroutine at a time.
 	Report func(event.Event)
 }
@@ -67,12 +71,17 @@ func Make(ctx context.Context, o Options) (_ *Image, err error) {
 	for _, b := range o.Builds {
 		m.locks[b.Lock] = &sync.Mutex{}
 	}
+	var left atomic.Int64
+	left.Store(int64(len(o.Builds)))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, b := range o.Builds {
 		g.Go(func() error {
 			binaries, err := m.compile(ctx, b)
 			if err != nil {
 				return err
+			}
+			if left.Add(-1) == 0 && o.Compiled != nil {
+				o.Compiled()
 			}
 			p, err := o.Spec.Pack(ctx, b.Platform, binaries, o.Pool)
 			if p != nil {

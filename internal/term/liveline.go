@@ -14,7 +14,7 @@ type liveLine struct {
 }
 
 func (l *liveLine) draw(text string) {
-	if !l.live {
+	if !l.live || l.out.waits() {
 		return
 	}
 	l.drawn = true

@@ -43,13 +43,7 @@ func (b Build) run(ctx context.Context, argv []string, log io.Writer) ([]byte, e
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = b.Dir
 	cmd.Env = append(os.Environ(), b.Env...)
-	// Interrupted as Ctrl-C would: compilers take away what they have half made.
-	cmd.Cancel = func() error {
-		if cmd.Process.Signal(os.Interrupt) == nil {
-			return nil
-		}
-		return cmd.Process.Kill() // Windows knows no other way
-	}
+	endWithChildren(cmd)
 	cmd.WaitDelay = 5 * time.Second
 	var stdout, said bytes.Buffer
 	cmd.Stderr = io.MultiWriter(&said, log)
