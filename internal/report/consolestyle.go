@@ -12,7 +12,7 @@ import (
 const LogCSS = `.log{white-space:pre-wrap;overflow-wrap:anywhere;tab-size:8;font:13px/20px ui-monospace,monospace;--i:var(--ink,light-dark(#1a1c1f,#e8eaed));--p:var(--paper,light-dark(#ffffff,#16181b))}` +
 	`.log .bold{font-weight:700}.log .dim{color:var(--quiet,light-dark(#5b6068,#a2a8b0))}.log .italic{font-style:italic}.log .underline{text-decoration:underline}.log .strike{text-decoration:line-through}` +
 	`.log .underline.strike{text-decoration:underline line-through}.log .inverse{color:var(--p);background:var(--i)}` +
-	`.log .control{outline:1px solid;border-radius:2px}.log .cut{font-style:italic}` +
+	`.log a{color:inherit;text-decoration:underline}.log .control{outline:1px solid;border-radius:2px}.log .cut{font-style:italic}` +
 	`.log .f0{color:light-dark(#1a1c1f,#b3b9c0)}.log .f1{color:light-dark(#a3160f,#ff9d94)}.log .f2{color:light-dark(#14602a,#7fd18c)}.log .f3{color:light-dark(#704b00,#e6bd5a)}` +
 	`.log .f4{color:light-dark(#0b4fc0,#9bbffa)}.log .f5{color:light-dark(#8c1d8c,#e6a5ed)}.log .f6{color:light-dark(#005b66,#6fd3de)}.log .f7{color:light-dark(#4a4f57,#d4d8dd)}` +
 	`.log .f8{color:light-dark(#53585f,#b3b9c0)}.log .f9{color:light-dark(#ab2018,#ffb1aa)}.log .f10{color:light-dark(#0f6630,#98e2a3)}.log .f11{color:light-dark(#675000,#f4d27a)}` +

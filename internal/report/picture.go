@@ -15,7 +15,7 @@ import (
 const PictureCSS = `.pic{color-scheme:light dark;display:block;font-family:system-ui,sans-serif;font-size:12px;font-variant-numeric:tabular-nums;` +
 	`--p:var(--paper,light-dark(#ffffff,#16181b));--i:var(--ink,light-dark(#1a1c1f,#e8eaed));--q:var(--quiet,light-dark(#5b6068,#a2a8b0));--l:var(--line,light-dark(#d9dce1,#34383e));` +
 	`--b:var(--bar,light-dark(#e6e9ed,#2b2f35));--bl:var(--bar-line,light-dark(#b4bac2,#545b64));--a:var(--accent,light-dark(#0b57d0,#8ab4f8));--f:var(--failed,light-dark(#b3261e,#f2a39b))}` +
-	`.pic .paper{fill:var(--p)}.pic text{fill:var(--i)}.pic .q{fill:var(--q)}.pic .h{font-weight:600}.pic .e{text-anchor:end}.pic .g{stroke:var(--l)}` +
+	`.pic .paper{fill:var(--p)}.pic text{fill:var(--i)}.pic .q{fill:var(--q)}.pic .h{font-weight:600}.pic .e{text-anchor:end}.pic .m{text-anchor:middle}.pic .n{font-size:11px}.pic .g{stroke:var(--l)}` +
 	`.pic .bar rect:not(.hatched),.pic .k{fill:var(--b);stroke:var(--bl)}.pic .bar text{font-size:11px;fill:var(--q)}.pic .crit .t{fill-opacity:.8}` +
 	`.pic .bar.crit rect:not(.hatched),.pic .k.crit{fill:var(--i);stroke:var(--p)}.pic .bar.crit text{fill:var(--i)}.pic .bar.crit .in{fill:var(--p)}` +
 	`.pic .hatched{stroke:var(--bl)}.pic .bar.crit .hatched{stroke:var(--i)}.pic .bar.cached .in{fill:var(--i);paint-order:stroke;stroke:var(--p);stroke-width:4px}` +
@@ -23,7 +23,8 @@ const PictureCSS = `.pic{color-scheme:light dark;display:block;font-family:syste
 	`.pic .bar.canceled rect:not(.hatched),.pic .k.canceled{fill:var(--p);stroke:var(--q);stroke-dasharray:3 3}.pic .bar.canceled .in{fill:var(--i)}` +
 	`.pic .bar.failed rect:not(.hatched),.pic .k.failed{fill:var(--f);stroke:var(--p)}.pic .bar.failed text{fill:var(--f);font-weight:600}.pic .bar.failed .in{fill:var(--p)}` +
 	`.pic .hl{stroke:var(--bl)}.pic a{cursor:pointer}.pic a:focus-visible{outline:none}.pic a:focus-visible rect,.pic a:hover rect{stroke:var(--a);stroke-width:2.5}` +
-	`.pic .dot{fill:var(--p);stroke:var(--i);stroke-width:1.5}.pic .curve{stroke:var(--bl);stroke-width:1.5}.pic .cross{stroke:var(--f);stroke-width:2}.pic .up{fill:var(--f)}` +
+	`.pic .dot{fill:var(--p);stroke:var(--i);stroke-width:1.5}.pic .curve{stroke:var(--bl);stroke-width:1.5}.pic .cross{stroke:var(--f);stroke-width:2}.pic .dot.last{fill:var(--i)}.pic a:focus-visible circle,.pic a:hover circle{stroke:var(--a);stroke-width:2.5}.pic a:focus-visible path,.pic a:hover path{stroke-width:3.5}` +
+	`.pic .worse{fill:var(--f);font-weight:600}.pic .better{fill:var(--i)}` +
 	`@media(max-width:640px){.pic .s{display:none}}@media print{.pic{color-scheme:light}}@media(forced-colors:active){.pic .crit rect{fill:CanvasText}}`
 
 // The pictures have their widths in percent and their heights in pixels, so that
@@ -73,6 +74,29 @@ func (p *svg) end() string {
 	}
 	p.b.WriteString("</svg>\n")
 	return p.b.String()
+}
+
+// hatch defines how what came from the cache is filled.
+func (p *svg) hatch() {
+	p.printf(`<defs><pattern id="%s-hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="paper" width="5" height="5"/><line class="hl" y2="5" stroke-width="2"/></pattern></defs>`+"\n", p.id)
+}
+
+// key is a word of a legend with what it stands for.
+type key struct{ class, says string }
+
+// keys draws a legend.
+func (p *svg) keys(keys []key, y int) {
+	x := 0
+	for _, k := range keys {
+		class := strings.TrimSpace("k " + k.class)
+		if k.class == "cached" {
+			class = fmt.Sprintf(`hatched" fill="url(#%s-hatch)`, p.id)
+		}
+		p.printf(`<rect class="%s" x="%d.5" y="%d.5" width="11" height="11" rx="3"/><text class="q" x="%d" y="%d">%s</text>`,
+			class, x, y-10, x+16, y, k.says)
+		x += 30 + int(float64(Width(k.says))*charWide*12/11)
+	}
+	p.b.WriteByte('\n')
 }
 
 // text is one line of it; class may be empty.

@@ -82,7 +82,7 @@ func harmless(t *testing.T, e *element) {
 				t.Errorf("%s=%q", name, value)
 			}
 		case "class", "id", "role", "aria-labelledby", "aria-describedby", "viewBox", "xmlns", "d":
-		case "patternUnits", "patternTransform", "fill", "href":
+		case "patternUnits", "patternTransform", "fill", "href", "overflow":
 		default:
 			t.Errorf("<%s> has %s=%q", e.name, name, value)
 		}
@@ -124,7 +124,10 @@ func bars(t *testing.T, svg string) []drawn {
 			case "title":
 				d.title = c.text
 			case "rect":
-				d.x, d.w = percent(t, c.attr["x"]), percent(t, c.attr["width"])
+				d.x, d.w = 0, percent(t, c.attr["width"])
+				if x, ok := c.attr["x"]; ok {
+					d.x = percent(t, x)
+				}
 				d.y, _ = strconv.Atoi(c.attr["y"])
 			case "svg":
 				d.label = c.text

@@ -35,7 +35,7 @@ func (t Timeline) SVG(r *Report) string {
 		height += nameHigh
 	}
 	p.begin(height, !t.Standalone, "Timeline of the build", describe(r, sc))
-	p.printf(`<defs><pattern id="%s-hatch" width="5" height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="paper" width="5" height="5"/><line class="hl" y2="5" stroke-width="2"/></pattern></defs>`+"\n", p.id)
+	p.hatch()
 	p.axis(sc, height-legendHigh)
 	y := axisHigh
 	for _, l := range lanes {
@@ -232,23 +232,16 @@ func (p *svg) legend(lanes []lane, y int) {
 			}
 		}
 	}
-	x := 0
+	var keys []key
 	for _, k := range []struct{ is, class, says string }{
 		{"crit", "crit", "critical path"}, {"bar", "", "other"}, {string(Cached), "cached", "cached"},
 		{string(Running), "run", "▸ running"}, {string(Failed), "failed", "✗ failed"}, {string(Canceled), "canceled", "canceled"},
 	} {
-		if !there[k.is] {
-			continue
+		if there[k.is] {
+			keys = append(keys, key{k.class, k.says})
 		}
-		class := strings.TrimSpace("k " + k.class)
-		if k.class == "cached" {
-			class = fmt.Sprintf(`hatched" fill="url(#%s-hatch)`, p.id)
-		}
-		p.printf(`<rect class="%s" x="%d.5" y="%d.5" width="11" height="11" rx="3"/><text class="q" x="%d" y="%d">%s</text>`,
-			class, x, y-10, x+16, y, k.says)
-		x += 30 + int(float64(Width(k.says))*charWide*12/11)
 	}
-	p.b.WriteByte('\n')
+	p.keys(keys, y)
 }
 
 // neverRun names the stages in which nothing ran.
