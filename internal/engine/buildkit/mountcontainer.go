@@ -3,18 +3,21 @@ package buildkit
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/solver/pb"
-	digest "github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/engine"
@@ -29,6 +32,7 @@ type agents struct {
 	command  []string
 	err      error // why there are none
 
+	c    *Client
 	gw   gateway.Client
 	once sync.Once
 	root gateway.Reference // the agent's files, there
@@ -42,7 +46,7 @@ const recordsDir = "/" + agentDir + "/records"
 
 // agents finds the agent for the engine's machine.
 func (c *Client) agents(workers []*client.WorkerInfo) *agents {
-	a := &agents{}
+	a := &agents{c: c}
 	var on []ocispecs.Platform
 	for _, w := range workers {
 		on = append(on, w.Platforms...)
@@ -56,10 +60,121 @@ func (c *Client) agents(workers []*client.WorkerInfo) *agents {
 	return a
 }
 
-// start brings the agent there, and makes one container of it with all of uses, and
-// more mounts. Where there is one, it is seen at the path that its step has, so that BuildKit
-// describes it as it does for the step.
-func (a *agents) start(ctx context.Context, uses []mountUse, more ...gateway.Mount) (*agentProcess, error) {
+// heldDir is where an agent's container has the mounts that it saves: under a name
+// that no other container has, by which BuildKit's list shows what it made for it.
+const heldDir = "/mounts/"
+
+// startSaving makes one container of all of uses. An agent begins in it when each of
+// them is proven to be what the steps had; what cannot be is left out, and the agent
+// says so.
+func (a *agents) startSaving(ctx context.Context, uses []mountUse) (*agentProcess, error) {
+	common, err := a.common(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, mounts := make([]agentMount, len(uses)), make([]gateway.Mount, len(uses))
+	for i, u := range uses {
+		list[i] = u.about("")
+		if mounts[i], err = a.mount(ctx, u); err != nil {
+			list[i].Err = lastLine(err.Error())
+		}
+		mounts[i].CacheOpt = &pb.CacheOpt{ID: u.ID} // shared: a build that shares it need not wait
+	}
+	for end := time.Now().Add(countedWithin); ; {
+		at := heldDir + identity.NewID() + "/"
+		all := common
+		for i := range mounts {
+			if list[i].Err == "" {
+				list[i].Dir = path.Join(at, strconv.Itoa(i))
+				mounts[i].Dest = list[i].Dir
+				all = append(all, mounts[i])
+			}
+		}
+		ctr, err := a.hold(ctx, all)
+		if err != nil {
+			return nil, err
+		}
+		err = a.provesAll(ctx, uses, at, list, time.Now().After(end))
+		if err == nil {
+			return a.run(ctx, ctr, list)
+		}
+		if err := a.letGo(ctx, ctr, func(m mountThere) bool { return m.madeAt(at) }, usedIDs(uses)...); err != nil {
+			return nil, err
+		}
+		if !errors.Is(err, errInUse) && !errors.Is(err, errUnsure) {
+			return nil, err
+		}
+		if err := pause(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// provesAll is an error for as long as a mount of a container that shall have an agent
+// is not proven. Those that are not the last time will have none.
+func (a *agents) provesAll(ctx context.Context, uses []mountUse, at string, list []agentMount, last bool) (unproven error) {
+	there, err := a.c.mountsThere(ctx, usedIDs(uses)...)
+	if err != nil {
+		return err
+	}
+	for i, u := range uses {
+		if list[i].Err != "" {
+			continue
+		}
+		if err := there.proves(u, at); err != nil {
+			unproven = err
+			if last {
+				list[i].Err, list[i].Dir = err.Error(), ""
+			}
+		}
+	}
+	return unproven
+}
+
+// startFilling makes a container of one mount, which is seen at the path that its step
+// has, so that BuildKit describes it as it does for the step, and of more. Before are the
+// mounts that were there: where BuildKit makes another of what is among these, it waits.
+func (a *agents) startFilling(ctx context.Context, u mountUse, before mountsThere, more ...gateway.Mount) (*agentProcess, error) {
+	all, err := a.common(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m, err := a.mount(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	all = append(append(all, m), more...)
+	for end := time.Now().Add(countedWithin); ; {
+		ctr, err := a.hold(ctx, all)
+		if err != nil {
+			return nil, err
+		}
+		there, lerr := a.c.mountsThere(ctx, u.ID)
+		made := there.which(func(m mountThere) bool {
+			known := func(o mountThere) bool { return o.record == m.record }
+			return m.id == u.ID && (m.base != "") == (u.from != nil) && m.madeByContainer() && !slices.ContainsFunc(before, known)
+		})
+		twin := slices.ContainsFunc(made, func(m mountThere) bool { return slices.ContainsFunc(before, m.instead) })
+		if lerr == nil && (!twin || u.mount.CacheOpt.Sharing == pb.CacheSharingOpt_PRIVATE) {
+			about := u.about(m.Dest)
+			about.New = len(made) > 0
+			return a.run(ctx, ctr, []agentMount{about})
+		}
+		isMade := func(m mountThere) bool { return slices.Contains(made, m) }
+		if err := errors.Join(lerr, a.letGo(ctx, ctr, isMade, u.ID)); err != nil {
+			return nil, err
+		}
+		if time.Now().After(end) {
+			return nil, errInUse
+		}
+		if err := pause(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// common are the mounts of every agent's container.
+func (a *agents) common(ctx context.Context) ([]gateway.Mount, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
@@ -67,32 +182,58 @@ func (a *agents) start(ctx context.Context, uses []mountUse, more ...gateway.Mou
 	if a.err != nil {
 		return nil, fmt.Errorf("bring the agent there: %w", a.err)
 	}
-	mounts := append([]gateway.Mount{
+	return slices.Clip([]gateway.Mount{
 		{Dest: pb.RootMount, Ref: a.root},
 		{Dest: recordsDir, MountType: pb.MountType_CACHE, CacheOpt: &pb.CacheOpt{ID: recordsID}},
-	}, more...)
-	list := make([]agentMount, len(uses))
-	for i, u := range uses {
-		m := gateway.Mount{Dest: u.mount.Dest, Selector: u.mount.Selector, MountType: pb.MountType_CACHE, CacheOpt: u.mount.CacheOpt}
-		if len(uses) > 1 {
-			m.Dest = "/mounts/" + strconv.Itoa(i)
+	}), nil
+}
+
+// mount is a mount as its step has it.
+func (a *agents) mount(ctx context.Context, u mountUse) (gateway.Mount, error) {
+	m := gateway.Mount{Dest: u.mount.Dest, Selector: u.mount.Selector, MountType: pb.MountType_CACHE, CacheOpt: u.mount.CacheOpt}
+	if u.from != nil {
+		base, err := a.gw.Solve(ctx, gateway.SolveRequest{Definition: u.from, Evaluate: true})
+		if err != nil {
+			return m, err
 		}
-		if u.from != nil {
-			base, err := a.gw.Solve(ctx, gateway.SolveRequest{Definition: u.from})
-			if err != nil {
-				return nil, err
-			}
-			m.Ref = base.Ref
-		}
-		mounts = append(mounts, m)
-		name := digest.FromString(u.dir() + "\x00" + u.mount.Selector).Encoded()
-		list[i] = agentMount{u.CacheMount, engine.MountDir{Dir: m.Dest, Record: path.Join(recordsDir, name)}}
+		m.Ref = base.Ref
 	}
-	about, err := json.Marshal(list)
+	return m, nil
+}
+
+// about is what an agent is told of a mount that its container has in a directory.
+func (u mountUse) about(dir string) agentMount {
+	return agentMount{u.CacheMount, engine.MountDir{Dir: dir, Record: path.Join(recordsDir, recordName(u.dir(), u.mount.Selector))}}
+}
+
+func usedIDs(uses []mountUse) (ids []string) {
+	for _, u := range uses {
+		ids = append(ids, u.ID)
+	}
+	return ids
+}
+
+// hold makes a container, which has its mounts from then on.
+func (a *agents) hold(ctx context.Context, mounts []gateway.Mount) (gateway.Container, error) {
+	return a.gw.NewContainer(ctx, gateway.NewContainerRequest{Mounts: mounts, NetMode: pb.NetMode_NONE})
+}
+
+// letGo releases a container in which nothing ran, and removes what was made for it.
+func (a *agents) letGo(ctx context.Context, ctr gateway.Container, made func(mountThere) bool, ids ...string) error {
+	ctx = context.WithoutCancel(ctx)
+	if err := ctr.Release(ctx); err != nil {
+		return err
+	}
+	there, err := a.c.mountsThere(ctx, ids...)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ctr, err := a.gw.NewContainer(ctx, gateway.NewContainerRequest{Mounts: mounts, NetMode: pb.NetMode_NONE})
+	return a.c.drop(ctx, there.which(made))
+}
+
+// run starts the agent in its container.
+func (a *agents) run(ctx context.Context, ctr gateway.Container, list []agentMount) (*agentProcess, error) {
+	about, err := json.Marshal(list)
 	if err != nil {
 		return nil, err
 	}

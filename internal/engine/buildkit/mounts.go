@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -37,8 +38,8 @@ func (p mountsProvider) restore(stream grpc.ServerStream) error {
 }
 
 // SaveMounts hands the contents of the cache mounts that steps were given to
-// mounts. Steps are the IDs of those that ran, as events have them.
-func (c *Client) SaveMounts(ctx context.Context, steps []string, to engine.Mounts) error {
+// mounts.
+func (c *Client) SaveMounts(ctx context.Context, steps Ran, to engine.Mounts) error {
 	a, err := c.foreign(ctx)
 	if err != nil {
 		return err
@@ -48,7 +49,7 @@ func (c *Client) SaveMounts(ctx context.Context, steps []string, to engine.Mount
 	}
 	return c.aboutMounts(func(conn *grpc.ClientConn) error {
 		var used []engine.CacheMount
-		if err := askMounts(ctx, conn, usedMethod, steps, &used); err != nil {
+		if err := askMounts(ctx, conn, usedMethod, slices.Sorted(maps.Keys(steps)), &used); err != nil {
 			return err
 		}
 		return saveMounts(ctx, conn, used, to)

@@ -136,9 +136,6 @@ func (s *stepMounts) GetMutable(ctx context.Context, id string, opts ...cache.Re
 	return ref, err
 }
 
-// countedWithin is how long the count of a mount's bytes may take.
-const countedWithin = 3 * time.Second
-
 // getPatiently is GetMutable of what somebody may have for a moment.
 func getPatiently(ctx context.Context, manager cache.Manager, patience time.Duration, id string, opts ...cache.RefOption) (cache.MutableRef, error) {
 	for end := time.Now().Add(patience); ; {
@@ -336,6 +333,5 @@ func (t *mountTravel) mounted(ctx context.Context, ref cache.MutableRef, group s
 		return err
 	}
 	defer func() { err = errors.Join(err, local.Unmount()) }()
-	name := digest.FromString(m.dir + "\x00" + m.selector).Encoded()
-	return f(engine.MountDir{Dir: filepath.Join(dir, filepath.Join("/", m.selector)), Record: filepath.Join(t.records, name)})
+	return f(engine.MountDir{Dir: filepath.Join(dir, filepath.Join("/", m.selector)), Record: filepath.Join(t.records, recordName(m.dir, m.selector))})
 }

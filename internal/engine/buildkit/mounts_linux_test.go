@@ -129,13 +129,14 @@ func (s *shelf) Save(_ context.Context, mounts []engine.CacheMount, conn io.Read
 }
 
 // ran are the steps of a build that were not cached.
-func ran(events []event.Event) (ids []string) {
+func ran(events []event.Event) Ran {
+	steps := Ran{}
 	for _, e := range events {
 		if e.Step != nil && e.Step.Completed != nil && !e.Step.Cached {
-			ids = append(ids, e.Step.ID)
+			steps[e.Step.ID] = *e.Step.Started
 		}
 	}
-	return ids
+	return steps
 }
 
 // The mounts of each kind go from one engine to another that is empty.

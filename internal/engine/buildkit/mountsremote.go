@@ -2,7 +2,6 @@ package buildkit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -54,8 +53,8 @@ func (c *Client) solveWithMounts(ctx context.Context, req engine.Request, opt cl
 			return nil, err
 		}
 		uses, err := usesOf(ctx, res)
-		if err != nil { // fails no build
-			statuses <- &client.SolveStatus{Warnings: []*client.VertexWarning{{Short: []byte("cache mounts stay where they are: " + err.Error())}}}
+		if err != nil {
+			stay(statuses, err)
 		}
 		c.remember(uses, &opt)
 		if a.gw = gw; req.Mounts != nil {
@@ -63,6 +62,11 @@ func (c *Client) solveWithMounts(ctx context.Context, req engine.Request, opt cl
 		}
 		return res, nil
 	}, statuses)
+}
+
+// stay warns that nothing travels, which fails no build.
+func stay(statuses chan *client.SolveStatus, err error) {
+	statuses <- &client.SolveStatus{Warnings: []*client.VertexWarning{{Short: []byte("cache mounts stay where they are: " + err.Error())}}}
 }
 
 // usesOf are the cache mounts that a result may need.
@@ -111,10 +115,16 @@ func (c *Client) restore(ctx context.Context, from engine.Mounts, a *agents, use
 	if len(uses) == 0 {
 		return nil
 	}
-	here, _ := c.mountsThere(ctx) // else the agents see what is there
 	seen, cleared := map[string]bool{}, map[string]bool{}
+	var ids []string
 	for _, u := range uses {
 		cleared[u.ID] = cleared[u.ID] || u.anew
+		ids = append(ids, u.ID, unfinishedID+u.ID)
+	}
+	here, err := c.mountsThere(ctx, ids...)
+	if err != nil {
+		stay(statuses, err)
+		return ctx.Err()
 	}
 	var eg errgroup.Group
 	eg.SetLimit(atOnce)
@@ -128,7 +138,7 @@ func (c *Client) restore(ctx context.Context, from engine.Mounts, a *agents, use
 			done := func() {}
 			l := &lateAgent{start: func() (*agentProcess, error) {
 				done = said(statuses, "restoring cache mount "+strings.TrimPrefix(u.ID, "/"))
-				return a.start(ctx, []mountUse{u}, gateway.Mount{
+				return a.startFilling(ctx, u, here, gateway.Mount{
 					Dest: "/" + agentDir + "/unfinished", MountType: pb.MountType_CACHE, CacheOpt: &pb.CacheOpt{ID: unfinishedID + u.ID},
 				})
 			}}
@@ -158,23 +168,28 @@ func said(statuses chan *client.SolveStatus, name string) func() {
 }
 
 // saveOver is SaveMounts for an engine that is not lighter's.
-func (c *Client) saveOver(ctx context.Context, a *agents, steps []string, to engine.Mounts) error {
+func (c *Client) saveOver(ctx context.Context, a *agents, steps Ran, to engine.Mounts) error {
 	var uses []mountUse
 	build := &client.SolveOpt{}
 	c.mu.Lock()
-	for _, step := range steps {
+	for _, step := range slices.Sorted(maps.Keys(steps)) {
 		for _, u := range c.used[step] {
-			if build = u.build; !slices.ContainsFunc(uses, func(k mountUse) bool { return k.CacheMount == u.CacheMount }) {
+			build, u.began = u.build, steps[step]
+			i := slices.IndexFunc(uses, func(k mountUse) bool { return k.CacheMount == u.CacheMount })
+			if i < 0 {
 				uses = append(uses, u.mountUse)
+			} else if u.began.Before(uses[i].began) {
+				uses[i].began = u.began
 			}
 		}
 	}
 	c.mu.Unlock()
-	return c.withAgent(ctx, a, build, uses, to.Save)
+	return c.withAgent(ctx, a, build, uses, a.startSaving, to.Save)
 }
 
 // withAgent calls f with the stream of an agent beside the mounts.
-func (c *Client) withAgent(ctx context.Context, a *agents, build *client.SolveOpt, uses []mountUse, f func(context.Context, []engine.CacheMount, io.ReadWriteCloser) error) (err error) {
+func (c *Client) withAgent(ctx context.Context, a *agents, build *client.SolveOpt, uses []mountUse,
+	start func(context.Context, []mountUse) (*agentProcess, error), f func(context.Context, []engine.CacheMount, io.ReadWriteCloser) error) (err error) {
 	if len(uses) == 0 {
 		return nil
 	}
@@ -194,7 +209,7 @@ func (c *Client) withAgent(ctx context.Context, a *agents, build *client.SolveOp
 	opt.LocalMounts[localAgent] = a.files
 	_, berr := c.bk.Build(ctx, opt, "lighter", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		a.gw = gw
-		l := &lateAgent{start: func() (*agentProcess, error) { return a.start(ctx, uses) }}
+		l := &lateAgent{start: func() (*agentProcess, error) { return start(ctx, uses) }}
 		defer l.end()
 		err = f(ctx, list, l)
 		return gateway.NewResult(), nil
@@ -229,7 +244,7 @@ func (c *Client) listOver(ctx context.Context, a *agents) ([]engine.CacheMount, 
 	}
 	list := []engine.CacheMount{}
 	for _, t := range there {
-		if m := (engine.CacheMount{ID: t.id, Platform: a.platform}); !t.based && !t.ours() && !slices.Contains(list, m) {
+		if m := (engine.CacheMount{ID: t.id, Platform: a.platform}); t.base == "" && !t.ours() && !slices.Contains(list, m) {
 			list = append(list, m)
 		}
 	}
@@ -249,12 +264,12 @@ func (c *Client) pushOver(ctx context.Context, a *agents, list []engine.CacheMou
 			uses = append(uses, useOf(m))
 		}
 	}
-	return c.withAgent(ctx, a, &client.SolveOpt{}, uses, to.Save)
+	return c.withAgent(ctx, a, &client.SolveOpt{}, uses, a.startSaving, to.Save)
 }
 
 // pullOver is PullMount for an engine that is not lighter's.
 func (c *Client) pullOver(ctx context.Context, a *agents, m engine.CacheMount, from engine.Mounts) error {
-	there, err := c.mountsThere(ctx)
+	there, err := c.mountsThere(ctx, m.ID)
 	switch {
 	case err != nil:
 		return err
@@ -263,13 +278,13 @@ func (c *Client) pullOver(ctx context.Context, a *agents, m engine.CacheMount, f
 	case there.has(m.ID, true):
 		return fmt.Errorf("cache mount %s is %w", m.ID, errInUse)
 	}
-	return c.withAgent(ctx, a, &client.SolveOpt{}, []mountUse{useOf(m)}, func(ctx context.Context, _ []engine.CacheMount, conn io.ReadWriteCloser) error {
+	start := func(ctx context.Context, uses []mountUse) (*agentProcess, error) {
+		return a.startFilling(ctx, uses[0], there)
+	}
+	return c.withAgent(ctx, a, &client.SolveOpt{}, []mountUse{useOf(m)}, start, func(ctx context.Context, _ []engine.CacheMount, conn io.ReadWriteCloser) error {
 		return from.Restore(ctx, m, conn)
 	})
 }
-
-// errInUse is a mount that a build has for itself, or that is gone.
-var errInUse = errors.New("in use by a build, or pruned")
 
 // useOf is a mount as any step would have it that starts from nothing.
 func useOf(m engine.CacheMount) mountUse {

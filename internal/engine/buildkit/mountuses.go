@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"strings"
+	"time"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/solver/pb"
@@ -22,10 +23,17 @@ type mountUse struct {
 	mount *pb.Mount
 	from  *pb.Definition // what the mount starts from; nil for an empty directory
 	anew  bool           // the step runs without cache, for which BuildKit clears its mounts away
+	began time.Time      // when the first step began that ran and has it; zero where none is known
 }
 
 // dir is the same for uses that see the same directory.
 func (u mountUse) dir() string { return u.ID + "\x00" + u.Base }
+
+// recordName is the name of the record by which an agent remembers a directory: the
+// mount that it belongs to, by whatever it is called there, and which part it is.
+func recordName(mount, selector string) string {
+	return digest.FromString(mount + "\x00" + selector).Encoded()
+}
 
 // mountUses are those of all steps of a definition.
 func mountUses(def *pb.Definition) ([]mountUse, error) {

@@ -3,8 +3,6 @@ package buildkit
 import (
 	"context"
 	"io"
-	"maps"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -14,23 +12,27 @@ import (
 	"github.com/lighter-oci/lighter/internal/engine"
 )
 
+// Ran are a build's steps that were not cached, by ID, as events have them, and when
+// each began, by the engine's clock.
+type Ran map[string]time.Time
+
 // statusTap passes a build's statuses on, and remembers which steps ran. BuildKit
 // closes the channel that it writes to; the other end stays open for what
 // follows the build.
 type statusTap struct {
 	in   chan *client.SolveStatus
-	ran  map[string]bool // steps that began, and were not cached
+	ran  Ran
 	done chan struct{}
 }
 
 func tapStatuses(to chan<- *client.SolveStatus) *statusTap {
-	t := &statusTap{in: make(chan *client.SolveStatus, cap(to)), ran: map[string]bool{}, done: make(chan struct{})}
+	t := &statusTap{in: make(chan *client.SolveStatus, cap(to)), ran: Ran{}, done: make(chan struct{})}
 	go func() {
 		defer close(t.done)
 		for s := range t.in {
 			for _, v := range s.Vertexes {
 				if v.Started != nil && !v.Cached {
-					t.ran[v.Digest.String()] = true
+					t.ran[v.Digest.String()] = *v.Started
 				}
 			}
 			to <- s
@@ -40,9 +42,9 @@ func tapStatuses(to chan<- *client.SolveStatus) *statusTap {
 }
 
 // steps are those that ran, when the build has ended.
-func (t *statusTap) steps() []string {
+func (t *statusTap) steps() Ran {
 	<-t.done
-	return slices.Sorted(maps.Keys(t.ran))
+	return t.ran
 }
 
 // shownSave is a save that is one more step of the build: the live view shows how
