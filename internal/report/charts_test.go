@@ -151,3 +151,26 @@ func TestTrendChartOfOddValues(t *testing.T) {
 		t.Error(svg)
 	}
 }
+
+// Text of pictures on what it stands on, as they are where a page brings no
+// colours of its own: WCAG 2.2 asks a ratio of 4.5 of text, and of 3 of lines
+// that say something.
+func TestPictureContrast(t *testing.T) {
+	colours := map[string][]string{}
+	for _, m := range regexp.MustCompile(`--(\w+):var\(--[a-z-]+,light-dark\((#\w{6}),(#\w{6})\)\)`).FindAllStringSubmatch(report.PictureCSS, -1) {
+		colours[m[1]] = m[2:]
+	}
+	for _, tt := range []struct {
+		on, what string
+		ratio    float64
+	}{
+		{"p", "i", 4.5}, {"p", "q", 4.5}, {"p", "f", 4.5}, {"b", "q", 4.5}, {"b", "i", 4.5}, {"i", "p", 7}, {"f", "p", 4.5}, {"p", "a", 3}, {"i", "f", 1.1},
+	} {
+		for mode := range 2 {
+			l1, l2 := luminance(t, colours[tt.on][mode]), luminance(t, colours[tt.what][mode])
+			if ratio := (max(l1, l2) + 0.05) / (min(l1, l2) + 0.05); ratio < tt.ratio {
+				t.Errorf("%s on %s (%v): %.2f, want %v", tt.what, tt.on, colours[tt.what], ratio, tt.ratio)
+			}
+		}
+	}
+}

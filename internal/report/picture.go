@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,22 @@ const PictureCSS = `.pic{color-scheme:light dark;display:block;font-family:syste
 	`.pic .dot{fill:var(--p);stroke:var(--i);stroke-width:1.5}.pic .curve{stroke:var(--bl);stroke-width:1.5}.pic .cross{stroke:var(--f);stroke-width:2}.pic .dot.last{fill:var(--i)}.pic a:focus-visible circle,.pic a:hover circle{stroke:var(--a);stroke-width:2.5}.pic a:focus-visible path,.pic a:hover path{stroke-width:3.5}` +
 	`.pic .worse{fill:var(--f);font-weight:600}.pic .better{fill:var(--i)}` +
 	`@media(max-width:640px){.pic .s{display:none}}@media print{.pic{color-scheme:light}}@media(forced-colors:active){.pic .crit rect{fill:CanvasText}}`
+
+// standaloneCSS is the same for a file that may be shown by what knows neither
+// custom properties nor light-dark(): the light colours, and for screens that
+// want them the dark ones.
+func standaloneCSS() string {
+	property := regexp.MustCompile(`--(\w+):var\(--[a-z-]+,light-dark\((#\w+),(#\w+)\)\);?`)
+	found := property.FindAllStringSubmatch(PictureCSS, -1)
+	plain := property.ReplaceAllString(PictureCSS, "")
+	light, dark := []string{}, []string{}
+	for _, f := range found {
+		light = append(light, "var(--"+f[1]+")", f[2])
+		dark = append(dark, "var(--"+f[1]+")", f[3])
+	}
+	return strings.NewReplacer(light...).Replace(plain) +
+		"@media screen and (prefers-color-scheme:dark){" + strings.NewReplacer(dark...).Replace(plain) + "}"
+}
 
 // The pictures have their widths in percent and their heights in pixels, so that
 // one text size suits a phone and a desk. What fits is reckoned for the desk, and
@@ -63,7 +80,7 @@ func (p *svg) begin(height int, links bool, title, desc string) {
 	p.printf(`<title id="%s-title">%s</title><desc id="%s-desc">%s</desc>`, p.id, escaped(title), p.id, escaped(desc))
 	if p.standalone {
 		p.printf(`<style>%s</style><rect class="paper" width="100%%" height="100%%"/><svg x="%d" y="%d" width="%d" height="%d">`,
-			PictureCSS, gutter, gutter, deskWidth, height)
+			standaloneCSS(), gutter, gutter, deskWidth, height)
 	}
 	p.b.WriteByte('\n')
 }

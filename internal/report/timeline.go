@@ -80,12 +80,18 @@ func (t Timeline) stretches(r *Report, s *Step) []Stretch {
 	if len(list) == 0 {
 		list = []Stretch{{*s.Started, s.Took}}
 	}
-	if s.State == Running && !t.Now.IsZero() {
-		// By what has passed since the last event: the step's clock may be another.
-		last := &list[len(list)-1]
-		last.Took += max(0, Seconds(t.Now.Sub(r.Summary.Started))-r.Summary.Took)
+	if s.State == Running {
+		list[len(list)-1].Took += t.since(r)
 	}
 	return list
+}
+
+// since is what has passed since the last event; a step's own clock may be another's.
+func (t Timeline) since(r *Report) Seconds {
+	if t.Now.IsZero() {
+		return 0
+	}
+	return max(0, Seconds(t.Now.Sub(r.Summary.Started))-r.Summary.Took)
 }
 
 // scale spans all steps. Those of the client's clock, credentials, do not stretch
@@ -151,6 +157,9 @@ func (t Timeline) lanes(r *Report, sc scale) []lane {
 		heading := platform
 		for _, s := range r.Stages {
 			if s.Platform == platform && len(bars[place{1, platform, s.Name}]) > 0 {
+				if slices.ContainsFunc(bars[place{1, platform, s.Name}], func(b bar) bool { return b.state == Running }) {
+					s.Took += t.since(r)
+				}
 				add(heading, cmp.Or(s.Name, "steps"), s.says(), place{1, platform, s.Name})
 				heading = ""
 			}

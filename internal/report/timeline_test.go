@@ -99,6 +99,16 @@ func TestTimelineRunning(t *testing.T) {
 			t.Errorf("%d bars", len(list))
 		}
 	}
+	r.Stages = append(r.Stages, report.Stage{Name: "three", State: report.StageNever})
+	svg := report.Timeline{Now: *at(9500), Standalone: true}.SVG(&r)
+	for _, want := range []string{">2 steps · 9.50 s<", ">1 step · 9.00 s<", ">have not run yet: three<"} {
+		if !strings.Contains(svg, want) {
+			t.Errorf("nowhere %q in:\n%s", want, svg)
+		}
+	}
+	if strings.Contains(svg, "var(") || !strings.Contains(svg, "prefers-color-scheme:dark") {
+		t.Error("the file's style is not for everybody")
+	}
 }
 
 // A step that ran, paused and ran again is two bars.
@@ -235,4 +245,17 @@ func FuzzTimeline(f *testing.F) {
 			tidy(t, svg, bars(t, svg))
 		}
 	})
+}
+
+func BenchmarkTimeline(b *testing.B) {
+	var events [][]event.Event
+	for i := range 500 {
+		events = append(events, stepEvents(fmt.Sprint(i), fmt.Sprintf("[s%d %d/50] RUN make part%d", i%10, i/10+1, i), i*100, i*100+100+i))
+	}
+	r := fold(events...)
+	for b.Loop() {
+		if svg := (report.Timeline{}).SVG(&r); svg == "" {
+			b.Fatal("nothing")
+		}
+	}
 }

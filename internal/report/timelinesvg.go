@@ -255,7 +255,11 @@ func neverRun(r *Report) string {
 	if len(names) == 0 {
 		return ""
 	}
-	return Middle("did not run: "+strings.Join(names, ", "), 150)
+	says := "did not run: "
+	if r.Summary.Steps.Running > 0 {
+		says = "have not run yet: "
+	}
+	return Middle(says+strings.Join(names, ", "), 150)
 }
 
 // describe is the picture in words.
