@@ -15,6 +15,7 @@ import (
 	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
 	"github.com/lighter-oci/lighter/internal/image/daemon"
+	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
 )
@@ -76,6 +77,9 @@ type buildCmd struct {
 	Call         string `enum:"build,check" default:"build" hidden:"" help:"Method: build or check."`
 
 	version string // of the release that this is a part of; "" is the project's
+	release string // the ID of that in the history
+
+	proj project.Project // that the flags were filled from, where there is one
 }
 
 // Help is what `lighter build --help` says below the flags.
@@ -116,6 +120,8 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	if said != "" && !out.Quiet {
 		fmt.Fprintln(out.Err, report.Clean(said))
 	}
+	rec := b.record(ctx, out, flags, req.BuildArgs)
+	defer func() { rec.end(ctx, err) }()
 	client, err := b.registries(ctx, req)
 	if err != nil {
 		return err
@@ -131,7 +137,7 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	}
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
-	var seen follower
+	seen := follower{rec: rec}
 	travel, to, err := b.travel(client, seen.mount)
 	if err != nil {
 		return usageError{err}
@@ -144,17 +150,17 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	}
 	resp, err := eng.Build(ctx, req, seen.add)
 	if err != nil {
-		return b.failed(ctx, out, &seen.fold, err)
+		return b.failed(ctx, out, &seen, err)
 	}
 	if b.Check {
 		return b.checked(out, resp)
 	}
-	return b.finish(ctx, out, eng, client, req, resp, &seen.fold, target)
+	return b.finish(ctx, out, eng, client, req, resp, &seen, target)
 }
 
 // failed says how far the build came. Where no live view has shown the output
 // of the step that failed, it comes here.
-func (b *buildCmd) failed(ctx context.Context, out *term.Output, fold *report.Build, err error) error {
+func (b *buildCmd) failed(ctx context.Context, out *term.Output, seen *follower, err error) error {
 	if ctx.Err() != nil || b.Check {
 		return err
 	}
@@ -164,7 +170,7 @@ func (b *buildCmd) failed(ctx context.Context, out *term.Output, fold *report.Bu
 			fmt.Fprintln(out.Err, report.Clean(strings.TrimRight(line, "\r\n")))
 		}
 	}
-	if rep := fold.Report(); len(rep.Steps) > 0 { // else nothing has begun
+	if rep := seen.fold.Report(); len(rep.Steps) > 0 { // else nothing has begun
 		return errors.Join(err, out.Report(rep))
 	}
 	return err

@@ -165,8 +165,10 @@ func (b *buildCmd) travel(client *registry.Client, report func(event.Mount)) (*c
 	return t, to, nil
 }
 
-// follower is a build's events on their way into a report, from any goroutine.
+// follower is a build's events on their way into a report and the history, from any
+// goroutine.
 type follower struct {
+	rec  *recording
 	mu   sync.Mutex
 	fold report.Build
 }
@@ -175,6 +177,7 @@ func (f *follower) add(e event.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fold.Add(e)
+	f.rec.add(e)
 }
 
 func (f *follower) mount(m event.Mount) { f.add(event.Event{Time: time.Now(), Mount: &m}) }

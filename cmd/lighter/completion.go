@@ -59,6 +59,8 @@ func predictors() kongcompletion.Option {
 		"conversion":  complete.PredictSet(append(slices.Clone(layers), "zstd:chunked", "keep")...),
 		"required":    complete.PredictSet(append(slices.Clone(layers), "zstd:chunked", "zstd", "gzip")...),
 		"cache":       complete.PredictSet("auto", inGHA),
+		"build":       complete.PredictFunc(buildsHere),
+		"state":       complete.PredictSet("queued", "running", "done", "failed", "killed", "interrupted"),
 		"variant":     complete.PredictFunc(variantsHere),
 		"platform":    complete.PredictSet("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/riscv64", "linux/s390x"),
 	})

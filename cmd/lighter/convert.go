@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,6 +15,8 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/event"
+	"github.com/lighter-oci/lighter/internal/history"
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
@@ -99,6 +102,8 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	if err != nil {
 		return usageError{err}
 	}
+	rec := c.record(ctx, out, from, to)
+	defer func() { rec.end(ctx, err) }()
 	places := newPlaces()
 	defer func() { err = errors.Join(err, places.Close()) }()
 	src, err := places.source(ctx, from)
@@ -116,10 +121,15 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	view := out.NewTransfer(c.Quiet)
 	defer view.Close()
 	started := time.Now()
+	ended := rec.step("convert", "convert "+from.Short()+" to "+to.Short())
 	got, notes, err := copyImage(ctx, src, dst, image.CopyOptions{
-		Variants: variants, Chunked: c.chunked, Force: c.ForceCompression, Pool: pool, Journal: journal(), Report: view.Add,
+		Variants: variants, Chunked: c.chunked, Force: c.ForceCompression, Pool: pool, Journal: journal(), Report: func(e event.Event) {
+			view.Add(e)
+			rec.converted(e, to)
+		},
 	})
 	view.Close()
+	ended(err)
 	if err != nil {
 		if !strings.HasPrefix(err.Error(), from.Short()+": ") {
 			err = fmt.Errorf("%s: %w", from.Short(), err)
@@ -136,6 +146,8 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	if rep.LeftBehind, err = leftBehind(ctx, src, got); err != nil {
 		rep.Notes = append(rep.Notes, "signatures could not be looked for: "+err.Error())
 	}
+	rec.told(nil, rep.Proofs, nil)
+	rec.add(event.Event{Result: &event.Result{Digest: got.Root.Digest.String(), Names: []string{to.Short()}}})
 	if c.Quiet && !out.JSON {
 		if _, err := fmt.Fprintln(out.Out, got.Root.Digest); err != nil {
 			return err
@@ -148,6 +160,24 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 		return codeError{code: exitMismatch}
 	}
 	return nil
+}
+
+// record begins the conversion's record in the history: of what it makes.
+func (c *convertCmd) record(ctx context.Context, out *term.Output, from, to image.Location) *recording {
+	begun := history.Begun{Verb: "convert", Names: []string{to.Short()}, Engine: thisMachine}
+	begun.Project, _, _ = strings.Cut(path.Base(from.Short()), ":")
+	return startRecording(ctx, out, begun, "")
+}
+
+// converted records an event of a copy. What went to a registry was pushed there.
+func (r *recording) converted(e event.Event, to image.Location) {
+	r.add(e)
+	if e.Layer == nil || e.Layer.Action != event.LayerConverted || to.Transport != image.InRegistry {
+		return
+	}
+	pushed := *e.Layer
+	pushed.Action, pushed.Took, pushed.Where = event.LayerPushed, 0, to.Short()
+	r.add(event.Event{Time: e.Time, Layer: &pushed})
 }
 
 // Resume is what the same command does after an interruption.

@@ -11,26 +11,31 @@ import (
 )
 
 // findings says why a build was slow, and remembers it for the next one. A
-// slow build is explained without being asked; JSON has all there is to say.
-// cache says which engine's build cache answered.
-func (b *buildCmd) findings(cache string, req engine.Request, resp *engine.Response, rep report.Report) []report.Finding {
+// slow build is explained without being asked; JSON and the history have all there
+// is to say. cache says which engine's build cache answered.
+func (b *buildCmd) findings(cache string, req engine.Request, resp *engine.Response, rep report.Report) (shown, all []report.Finding) {
+	shown = []report.Finding{}
 	if resp.Outline == nil {
-		return []report.Finding{}
+		return shown, shown
 	}
 	store := records()
 	key := explain.Key(cache, absolute(req.Context), absolute(resp.Outline.File), req.Target, strings.Join(req.Platforms, ","))
 	in := explain.Input{
 		Request: req, Outline: resp.Outline, Context: resp.Context, BaseDiffIDs: resp.BaseDiffIDs, Report: rep,
-		Before: store.Load(key), All: b.Explain || b.Format == "json",
+		Before: store.Load(key),
 	}
-	found := []report.Finding{}
-	if in.All || explain.Slow(rep) {
-		found = explain.Findings(in)
+	if explain.Slow(rep) {
+		shown = explain.Findings(in)
+	}
+	in.All = true
+	all = explain.Findings(in)
+	if b.Explain || b.Format == "json" {
+		shown = all
 	}
 	// What could not be remembered is not missed before the next build, which
 	// then says that it knows of none.
 	_ = store.Save(key, explain.RecordOf(in), in.Before)
-	return found
+	return shown, all
 }
 
 // records is where builds are remembered; it may be removed at any time.

@@ -25,7 +25,8 @@ import (
 )
 
 // finish loads, proves and reports what a successful build made.
-func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine, client *registry.Client, req engine.Request, resp *engine.Response, fold *report.Build, target daemon.Target) error {
+func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine, client *registry.Client, req engine.Request, resp *engine.Response, seen *follower, target daemon.Target) error {
+	fold := &seen.fold
 	if err := b.writeFiles(resp); err != nil {
 		return err
 	}
@@ -44,7 +45,9 @@ func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine
 	}
 	fold.Stages = resp.Outline.StageNames()
 	rep := fold.Report()
-	rep.Findings = b.findings(eng.cache, req, resp, rep)
+	var all []report.Finding
+	rep.Findings, all = b.findings(eng.cache, req, resp, rep)
+	seen.rec.told(fold.Stages, fold.Proofs, all)
 	if err := b.print(out, req, resp, rep); err != nil {
 		return err
 	}

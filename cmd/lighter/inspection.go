@@ -121,7 +121,7 @@ func imageConfig(m *image.Manifest) report.ImageConfig {
 		Entrypoint: append([]string{}, c.Config.Entrypoint...), Cmd: append([]string{}, c.Config.Cmd...),
 		User: c.Config.User, Workdir: c.Config.WorkingDir, Env: []report.EnvVar{},
 		Ports: keys(c.Config.ExposedPorts), Volumes: keys(c.Config.Volumes),
-		Labels: c.Config.Labels, StopSignal: c.Config.StopSignal, History: history(c.History, len(m.Layers)),
+		Labels: c.Config.Labels, StopSignal: c.Config.StopSignal, History: historySteps(c.History, len(m.Layers)),
 	}
 	for _, e := range c.Config.Env {
 		name, value, _ := strings.Cut(e, "=")
@@ -135,9 +135,9 @@ func keys(set map[string]struct{}) []string {
 	return append([]string{}, slices.Sorted(maps.Keys(set))...)
 }
 
-// history numbers the layers. Where it speaks of more or fewer layers than
+// historySteps numbers the layers. Where it speaks of more or fewer layers than
 // there are, nobody knows which step made which.
-func history(steps []ocispec.History, layers int) []report.HistoryStep {
+func historySteps(steps []ocispec.History, layers int) []report.HistoryStep {
 	made := 0
 	for _, h := range steps {
 		if !h.EmptyLayer {

@@ -48,6 +48,7 @@ type cli struct {
 	Doctor  doctorCmd  `cmd:"" help:"Say what works on this machine, and probe registries that are named."`
 	Tune    tuneCmd    `cmd:"" help:"Find the compression level that pays for an image, by trying."`
 	Kitchen kitchenCmd `cmd:"" help:"Serve a dashboard for projects: choose, build, watch, compare, publish in a browser."`
+	History historyCmd `cmd:"" help:"Show the builds of the past, and those that are running."`
 	Cache   cacheCmd   `cmd:"" help:"Show and clear the build cache."`
 	Engine  engineCmd  `cmd:"" help:"Show, stop or run the build engine."`
 	Version versionCmd `cmd:"" help:"Print version, encoders and engine."`

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/event"
+	"github.com/lighter-oci/lighter/internal/history"
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/pack"
 	"github.com/lighter-oci/lighter/internal/report"
@@ -58,6 +59,7 @@ type packCmd struct {
 // value is none.
 type partOfRelease struct {
 	version  string      // "" is the project's
+	id       string      // of the release in the history
 	pool     *codec.Pool // nil is one of its own
 	sending  *turn       // whose it is to send; nil is one of its own
 	compiled func()      // called when nothing is left to compile; nil is nothing
@@ -117,6 +119,8 @@ func (p *packCmd) run(ctx context.Context, out *term.Output) (root digest.Digest
 	if said != "" && !out.Quiet {
 		fmt.Fprintln(out.Err, report.Clean(said))
 	}
+	rec := p.record(ctx, out)
+	defer func() { rec.end(ctx, err) }()
 	builds, err := p.plan(ctx, proj)
 	if err != nil {
 		return "", err
@@ -148,7 +152,7 @@ func (p *packCmd) run(ctx context.Context, out *term.Output) (root digest.Digest
 	}
 	view := out.NewPacking(p.Progress)
 	defer view.Close()
-	run := packing{packCmd: p, pool: pool, sending: sending, places: places, base: spec.Base, lies: lies, report: view.Add}
+	run := packing{packCmd: p, pool: pool, sending: sending, places: places, base: spec.Base, lies: lies, report: view.Add, rec: rec}
 	for i := range to {
 		run.to = append(run.to, &to[i])
 		to[i].report = pack.Sent(to[i].where(), spec.Base.DiffIDs(), run.add)
@@ -167,6 +171,15 @@ func (p *packCmd) run(ctx context.Context, out *term.Output) (root digest.Digest
 	return to[0].copied.Root.Digest, run.finish(ctx, out)
 }
 
+// record begins the pack's record in the history.
+func (p *packCmd) record(ctx context.Context, out *term.Output) *recording {
+	begun := history.Begun{
+		Parent: p.release.id, Verb: "pack", Variant: p.Variant, Platforms: p.Platform, Version: p.release.version, Names: p.Tag, Engine: thisMachine,
+	}
+	begun.Project, begun.Dir = place(p.Dir)
+	return startRecording(ctx, out, begun, p.Dir)
+}
+
 // packing is one run.
 type packing struct {
 	*packCmd
@@ -177,6 +190,7 @@ type packing struct {
 	lies    image.Reference // of the base, where that is a registry
 	to      []*delivery
 	report  func(event.Event)
+	rec     *recording
 	notes   []string
 
 	mu   sync.Mutex
@@ -190,6 +204,7 @@ func (r *packing) add(e event.Event) {
 		e.Time = time.Now()
 	}
 	r.fold.Add(e)
+	r.rec.add(e)
 	r.report(e)
 }
 
@@ -263,7 +278,7 @@ func (r *packing) failed(ctx context.Context, out *term.Output, err error) error
 			fmt.Fprintln(out.Err, report.Clean(strings.TrimRight(line, "\r\n")))
 		}
 	}
-	r.fold.Add(event.Event{Time: time.Now(), Result: &event.Result{Error: err.Error()}})
+	r.add(event.Event{Result: &event.Result{Error: err.Error()}})
 	if rep := r.fold.Report(); len(rep.Steps) > 0 {
 		return errors.Join(err, out.Report(rep))
 	}
@@ -291,10 +306,11 @@ func (r *packing) finish(ctx context.Context, out *term.Output) error {
 		}
 		mismatch = mismatch || wrong
 	}
-	r.fold.Add(event.Event{Time: time.Now(), Result: &event.Result{Digest: root, Names: names}})
+	r.add(event.Event{Result: &event.Result{Digest: root, Names: names}})
 	if err := r.writeFiles(root, names); err != nil {
 		return err
 	}
+	r.rec.told(nil, r.fold.Proofs, nil)
 	if err := out.Report(r.fold.Report()); err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (p *packCmd) fromProject(ctx context.Context) (proj project.Project, said s
 		}
 		return project.Project{}, fmt.Sprintf("note: %s is about another directory than %s, and not used; --project %[1]s uses it", project.Shown(path), other), nil
 	}
-	if proj, err = versioned(ctx, proj, p.Variant, p.release.version); err != nil {
+	if proj, p.release.version, err = versioned(ctx, proj, p.Variant, p.release.version); err != nil {
 		return proj, "", err
 	}
 	if took := p.take(proj); len(took) > 0 {

@@ -47,9 +47,10 @@ func (b *buildCmd) fromProject(ctx context.Context) (said string, err error) {
 		}
 		return fmt.Sprintf("note: %s is about another context than %s, and not used; --project %[1]s uses it", project.Shown(path), b.Context), nil
 	}
-	if p, err = versioned(ctx, p, b.Variant, b.version); err != nil {
+	if p, b.version, err = versioned(ctx, p, b.Variant, b.version); err != nil {
 		return "", err
 	}
+	b.proj = p
 	took := b.take(p)
 	if len(took) == 0 {
 		return "", nil
@@ -59,20 +60,20 @@ func (b *buildCmd) fromProject(ctx context.Context) (said string, err error) {
 
 // versioned is a variant of a project, with a version where it needs one: its
 // own, unless another is given.
-func versioned(ctx context.Context, p project.Project, variant, version string) (project.Project, error) {
+func versioned(ctx context.Context, p project.Project, variant, version string) (project.Project, string, error) {
 	p, err := p.Variant(variant)
 	if err != nil {
-		return p, usageError{fmt.Errorf("--variant: %w", err)}
+		return p, version, usageError{fmt.Errorf("--variant: %w", err)}
 	}
 	if !p.NeedsVersion() {
-		return p, nil
+		return p, version, nil
 	}
 	if version == "" {
 		if version, err = p.ReadVersion(ctx); err != nil {
-			return p, fmt.Errorf("%s: %w", project.Shown(p.Path), err)
+			return p, version, fmt.Errorf("%s: %w", project.Shown(p.Path), err)
 		}
 	}
-	return p.At(version), nil
+	return p.At(version), version, nil
 }
 
 // projectFile is where the file is that this build is about: in the context or

@@ -86,7 +86,7 @@ func layerNames(cfg ocispec.Image) []string {
 	var names []string
 	for _, h := range cfg.History {
 		if !h.EmptyLayer {
-			names = append(names, h.CreatedBy)
+			names = append(names, report.WithoutArgs(h.CreatedBy))
 		}
 	}
 	return names

@@ -29,6 +29,7 @@ type publishCmd struct {
 	Format     string   `enum:"text,json" default:"text" help:"What was published as text on standard error, or json on standard output."`
 
 	tagged bool // tags may be set
+	rec    *recording
 }
 
 // Help is what `lighter publish --help` says below the flags.
@@ -48,7 +49,7 @@ func (p *publishCmd) Resume() string {
 }
 
 // Run publishes.
-func (p *publishCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) error {
+func (p *publishCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags) (err error) {
 	r, err := p.plan(ctx)
 	if err != nil {
 		return err
@@ -63,6 +64,8 @@ func (p *publishCmd) Run(ctx context.Context, out *term.Output, flags *engineFla
 			return err
 		}
 	}
+	p.rec = p.record(ctx, out, flags, r)
+	defer func() { p.rec.end(ctx, err) }()
 	if err := r.writeVersion(out); err != nil {
 		return err
 	}
@@ -103,7 +106,9 @@ func (p *publishCmd) run(ctx context.Context, out *term.Output, flags *engineFla
 			Variant: img.Variant, Repo: repo, Name: img.Repository, Root: roots[i], Tags: img.Tags, Fixed: publish.FixedTags(img.Tags, r.Version),
 		})
 	}
+	ended := p.rec.step("tags", "set tags")
 	tags, err := publish.Tag(ctx, images, r.tagging)
+	ended(err)
 	out.JSON = p.Format == "json"
 	var half *publish.HalfError
 	if errors.As(err, &half) {
@@ -111,6 +116,7 @@ func (p *publishCmd) run(ctx context.Context, out *term.Output, flags *engineFla
 	} else if err != nil {
 		return err
 	}
+	p.rec.tagged(tags)
 	return errors.Join(err, r.said(out, tags))
 }
 
@@ -125,6 +131,7 @@ func (p *publishCmd) check(ctx context.Context, out *term.Output, r *release) er
 		if c.Err != nil {
 			mark = "✗"
 		}
+		p.rec.checked(c)
 		if c.Err != nil || p.Progress != "quiet" {
 			fmt.Fprintf(out.Err, "%s check %s %s\n", mark, c.Name, report.Seconds(c.Took))
 		}

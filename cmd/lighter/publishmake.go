@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -48,12 +49,14 @@ func (p *publishCmd) make(ctx context.Context, out *term.Output, flags *engineFl
 			if img.Variant != "" && p.Progress != "quiet" {
 				fmt.Fprintln(outs[i].Err, "\nvariant "+img.Variant)
 			}
+			ended := p.rec.step("image "+img.Variant, img.With+" "+cmp.Or(img.Variant, img.Repository))
+			defer func() { ended(err) }()
 			if img.With == "build" {
 				if roots[i], err = p.build(ctx, outs[i], flags, r, img); err == nil {
 					close(compiled)
 				}
 			} else {
-				roots[i], err = p.pack(ctx, outs[i], r, img, partOfRelease{r.Version, pool, sending, func() { close(compiled) }})
+				roots[i], err = p.pack(ctx, outs[i], r, img, partOfRelease{r.Version, p.rec.id(), pool, sending, func() { close(compiled) }})
 			}
 			if err != nil && img.Variant != "" {
 				err = fmt.Errorf("variant %s: %w", img.Variant, err)
@@ -82,7 +85,7 @@ func (p *publishCmd) build(ctx context.Context, out *term.Output, flags *engineF
 	defer discard()
 	b := &buildCmd{
 		Project: r.proj.Path, Variant: img.Variant, Platform: p.Platform, Output: img.output(),
-		MetadataFile: filepath.Join(dir, "metadata.json"), Progress: p.Progress, Format: "text", Call: "build", version: r.Version,
+		MetadataFile: filepath.Join(dir, "metadata.json"), Progress: p.Progress, Format: "text", Call: "build", version: r.Version, release: p.rec.id(),
 	}
 	if err := b.Run(ctx, out, flags); err != nil {
 		return "", err

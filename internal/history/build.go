@@ -33,30 +33,37 @@ const (
 // Begun is what is known of a build when it begins. There is no place in it for
 // values of build arguments, secrets or the environment.
 type Begun struct {
-	ID        string    `json:"id"` // "" lets Begin choose
-	Parent    string    `json:"parent,omitempty"`
-	Project   string    `json:"project"` // its name
-	Dir       string    `json:"dir,omitempty"`
-	Verb      string    `json:"verb"` // build, pack, publish, convert
-	Variant   string    `json:"variant,omitempty"`
-	Platforms []string  `json:"platforms,omitempty"`
-	Version   string    `json:"version,omitempty"`
-	Commit    string    `json:"commit,omitempty"`
-	Branch    string    `json:"branch,omitempty"`
-	Dirty     bool      `json:"dirty,omitempty"` // files were not as in Commit
-	Who       string    `json:"who"`             // user@host
-	How       string    `json:"how"`             // cli, kitchen, api
-	Engine    string    `json:"engine,omitempty"`
-	Names     []string  `json:"names,omitempty"` // of the image
-	Started   time.Time `json:"started"`         // by the clock then; the zero time is now
+	ID        string   `json:"id"` // "" lets Begin choose
+	Parent    string   `json:"parent,omitempty"`
+	Project   string   `json:"project"` // its name
+	Dir       string   `json:"dir,omitempty"`
+	Verb      string   `json:"verb"` // build, pack, publish, convert
+	Variant   string   `json:"variant,omitempty"`
+	Platforms []string `json:"platforms,omitempty"`
+	Version   string   `json:"version,omitempty"`
+	Source
+	Who     string    `json:"who"` // user@host
+	How     string    `json:"how"` // cli, kitchen, api
+	Engine  string    `json:"engine,omitempty"`
+	Names   []string  `json:"names,omitempty"` // of the image
+	Started time.Time `json:"started"`         // by the clock then; the zero time is now
 }
 
-// Outcome is how a build ended. Report is what its reader was told, with
-// findings and proofs; where its summary is empty, it is made of the events.
+// Source is what was built, as git knows it. It may become known later than a build
+// begins.
+type Source struct {
+	Commit string `json:"commit,omitempty"`
+	Branch string `json:"branch,omitempty"`
+	Dirty  bool   `json:"dirty,omitempty"` // files were not as in Commit
+}
+
+// Outcome is how a build ended, and what its report says beyond the events.
 type Outcome struct {
-	State  State         `json:"state"`
-	Error  string        `json:"error,omitempty"`
-	Report report.Report `json:"report,omitzero"`
+	State    State            `json:"state"`
+	Error    string           `json:"error,omitempty"`
+	Stages   []string         `json:"stages,omitempty"` // as in report.Build
+	Proofs   []report.Proof   `json:"proofs,omitempty"`
+	Findings []report.Finding `json:"findings,omitempty"`
 }
 
 // Build is one row of the history.
@@ -88,11 +95,12 @@ func (b *Build) fill(r report.Report) {
 	}
 }
 
-// line is one line of a journal: the first has Begun, the last Ended, each other
-// an event.
+// line is one line of a journal: the first has Begun, the last Ended, one may have
+// Source, each other an event.
 type line struct {
-	Begun *Begun `json:"begun,omitempty"`
-	Ended *ended `json:"ended,omitempty"`
+	Begun  *Begun  `json:"begun,omitempty"`
+	Source *Source `json:"source,omitempty"`
+	Ended  *ended  `json:"ended,omitempty"`
 	event.Event
 	Log *logged `json:"log,omitempty"` // in place of the event's
 }

@@ -22,6 +22,7 @@ CREATE TABLE builds (
 	id       TEXT NOT NULL UNIQUE,
 	parent   TEXT NOT NULL,
 	project  TEXT NOT NULL,
+	dir      TEXT NOT NULL,
 	verb     TEXT NOT NULL,
 	variant  TEXT NOT NULL,
 	state    TEXT NOT NULL,
@@ -37,6 +38,7 @@ CREATE TABLE builds (
 	report   BLOB NOT NULL     -- a report.Report as JSON, zstd
 ) STRICT;
 CREATE INDEX builds_project ON builds (project, id);
+CREATE INDEX builds_dir ON builds (dir, id);
 CREATE INDEX builds_parent ON builds (parent, id);
 CREATE INDEX builds_state ON builds (state, id);
 CREATE INDEX builds_stored ON builds (id, stored);

@@ -175,13 +175,23 @@ func (s *Store) stored(ctx context.Context, n int64, after uint64, step string, 
 	}
 }
 
+// Events is everything that is recorded of a build so far.
+func (s *Store) Events(ctx context.Context, id string) iter.Seq2[event.Event, error] {
+	return s.read(ctx, id, "", func(event.Event) bool { return true })
+}
+
 // Log is the output of a step (of all where it is ""), as it came, with the Seq of
 // each piece, as far as it is there. Of a log of 100 MB it holds one piece at a time.
 func (s *Store) Log(ctx context.Context, id, step string) iter.Seq2[event.Event, error] {
+	return s.read(ctx, id, step, func(e event.Event) bool { return e.Log != nil && (step == "" || e.Log.Step == step) })
+}
+
+// read gives out what is wanted of what is there; step is as in stored.
+func (s *Store) read(ctx context.Context, id, step string, wanted func(event.Event) bool) iter.Seq2[event.Event, error] {
 	return func(yield func(event.Event, error) bool) {
 		give := func(e event.Event) bool {
 			e.Build = id
-			return e.Log == nil || step != "" && e.Log.Step != step || yield(e, nil)
+			return !wanted(e) || ctx.Err() == nil && yield(e, nil)
 		}
 		_, n, err := s.row(ctx, id)
 		switch {

@@ -109,7 +109,7 @@ func numbered(id string, events []event.Event) []event.Event {
 
 func TestBuildIsRecordedAndReadBack(t *testing.T) {
 	s, said := opened(t, Options{})
-	begun := Begun{Project: "shop", Dir: "/src/shop", Verb: "build", Variant: "gpu", Platforms: []string{"linux/amd64"}, Commit: "abc", Branch: "main", Dirty: true,
+	begun := Begun{Project: "shop", Dir: "/src/shop", Verb: "build", Variant: "gpu", Platforms: []string{"linux/amd64"},
 		Who: "ann@host", How: HowCLI, Engine: "embedded", Started: time.Now().Add(-3 * time.Second)}
 	r, err := s.Begin(begun)
 	if err != nil {
@@ -117,6 +117,10 @@ func TestBuildIsRecordedAndReadBack(t *testing.T) {
 	}
 	live, err := s.Build(t.Context(), r.ID())
 	if err != nil || live.State != Running || live.Project != "shop" || live.Took < report.Seconds(3*time.Second) {
+		t.Fatalf("while it runs: %+v, %v", live, err)
+	}
+	r.Source(Source{Commit: "abc", Branch: "main", Dirty: true})
+	if live, err = s.Build(t.Context(), r.ID()); err != nil || live.Commit != "abc" {
 		t.Fatalf("while it runs: %+v, %v", live, err)
 	}
 	for _, e := range small() {

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -21,6 +20,7 @@ import (
 // Filter chooses builds. The zero value is all, 100 of them at most.
 type Filter struct {
 	Project string
+	Dir     string // of the project
 	Variant string
 	Verb    string
 	States  []State
@@ -33,24 +33,24 @@ type Filter struct {
 	Limit   int       // 0 is 100, negative no limit
 }
 
+const defaultLimit = 100
+
 // List is builds, the last first: those that wait or run, and those that ended.
 func (s *Store) List(ctx context.Context, f Filter) ([]Build, error) {
 	if f.Limit == 0 {
-		f.Limit = 100
+		f.Limit = defaultLimit
 	}
 	live, err := s.live(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var list []Build
-	if _, err := os.Stat(s.file()); err == nil {
-		err = s.sound(ctx, func(db *sql.DB) error {
-			list, err = query(ctx, db, f)
-			return err
-		})
-		if err != nil {
-			return nil, s.failed("list", err)
-		}
+	err = s.existing(ctx, func(db *sql.DB) (err error) {
+		list, err = query(ctx, db, f)
+		return err
+	})
+	if err != nil {
+		return nil, s.failed("list", err)
 	}
 	for _, b := range live {
 		if f.takes(b) && !slices.ContainsFunc(list, func(l Build) bool { return l.ID == b.ID }) {
@@ -72,79 +72,9 @@ func (f Filter) takes(b Build) bool {
 			return false
 		}
 	}
-	return (f.Project == "" || f.Project == b.Project) && (f.Variant == "" || f.Variant == b.Variant) && (f.Verb == "" || f.Verb == b.Verb) &&
+	return (f.Project == "" || f.Project == b.Project) && (f.Dir == "" || f.Dir == b.Dir) && (f.Variant == "" || f.Variant == b.Variant) && (f.Verb == "" || f.Verb == b.Verb) &&
 		(len(f.States) == 0 || slices.Contains(f.States, b.State)) && (f.Parent == "" || f.Parent == b.Parent) && (!f.Top || b.Parent == "") &&
 		(f.Since.IsZero() || !b.Started.Before(f.Since)) && (f.Until.IsZero() || b.Started.Before(f.Until)) && (f.Before == "" || b.ID < f.Before)
-}
-
-// statement is f in SQL.
-func (f Filter) statement() (string, []any) {
-	var where []string
-	var args []any
-	and := func(clause string, arg any) {
-		where, args = append(where, clause), append(args, arg)
-	}
-	for column, want := range map[string]string{"project": f.Project, "variant": f.Variant, "verb": f.Verb, "parent": f.Parent} {
-		if want != "" {
-			and(column+" = ?", want)
-		}
-	}
-	if f.Top {
-		and("parent = ?", "")
-	}
-	if len(f.States) > 0 {
-		raw, _ := json.Marshal(f.States) // of strings
-		and("state IN (SELECT value FROM json_each(?))", string(raw))
-	}
-	if !f.Since.IsZero() {
-		and("started >= ?", f.Since.UnixMilli())
-	}
-	if !f.Until.IsZero() {
-		and("started < ?", f.Until.UnixMilli())
-	}
-	if f.Before != "" {
-		and("id < ?", f.Before)
-	}
-	if match := matching(f.Text); match != "" {
-		and("n IN (SELECT rowid FROM words WHERE words MATCH ?)", match)
-	}
-	q := "SELECT row FROM builds"
-	if len(where) > 0 {
-		q += " WHERE " + strings.Join(where, " AND ")
-	}
-	return q + " ORDER BY id DESC LIMIT ?", append(args, f.Limit)
-}
-
-// matching is words in the language of FTS5: each a phrase, as it may have any sign
-// in it, and the beginning of a longer one.
-func matching(text string) string {
-	var list []string
-	for _, word := range strings.Fields(text) {
-		list = append(list, `"`+strings.ReplaceAll(word, `"`, `""`)+`"*`)
-	}
-	return strings.Join(list, " ")
-}
-
-func query(ctx context.Context, db *sql.DB, f Filter) ([]Build, error) {
-	q, args := f.statement()
-	rows, err := db.QueryContext(ctx, q, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close() //nolint:errcheck // rows.Err says it
-	list := []Build{}
-	for rows.Next() {
-		var raw sql.RawBytes
-		if err := rows.Scan(&raw); err != nil {
-			return nil, err
-		}
-		var b Build
-		if err := json.Unmarshal(raw, &b); err != nil {
-			return nil, err
-		}
-		list = append(list, b)
-	}
-	return list, rows.Err()
 }
 
 // live is what waits and runs. What died meanwhile is taken in first.
@@ -184,7 +114,8 @@ func (s *Store) liveBuild(begun Begun, ext string) Build {
 	return b
 }
 
-// readBegun reads the first line of a journal.
+// readBegun reads the first lines of a journal, among which Source is as soon as it
+// is known.
 func readBegun(path string) (Begun, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -203,7 +134,17 @@ func readBegun(path string) (Begun, error) {
 	if err != nil {
 		return Begun{}, err
 	}
-	return *l.Begun, nil
+	begun := *l.Begun
+	for range 8 {
+		if data, err = lines.next(); err != nil {
+			break
+		}
+		if l, err := decode(data); err == nil && l.Source != nil {
+			begun.Source = *l.Source
+			break
+		}
+	}
+	return begun, nil
 }
 
 // NotFoundError is an ID, or a part of one, that names no build, or several.
@@ -246,10 +187,7 @@ func (s *Store) row(ctx context.Context, id string) (b Build, n int64, err error
 			return s.liveBuild(begun, ext), 0, nil
 		}
 	}
-	if _, err := os.Stat(s.file()); errors.Is(err, fs.ErrNotExist) {
-		return b, 0, &NotFoundError{ID: id}
-	}
-	err = s.sound(ctx, func(db *sql.DB) error {
+	err = s.existing(ctx, func(db *sql.DB) error {
 		var raw []byte
 		err := db.QueryRowContext(ctx, "SELECT n, row FROM builds WHERE id = ?", id).Scan(&n, &raw)
 		if err == nil {
@@ -257,7 +195,7 @@ func (s *Store) row(ctx context.Context, id string) (b Build, n int64, err error
 		}
 		return err
 	})
-	if errors.Is(err, sql.ErrNoRows) {
+	if errors.Is(err, sql.ErrNoRows) || err == nil && n == 0 {
 		return b, 0, &NotFoundError{ID: id}
 	}
 	return b, n, s.failed("read build "+Short(id), err)
@@ -302,38 +240,4 @@ func unpack(data []byte) ([]byte, error) {
 	}
 	defer d.Close()
 	return d.DecodeAll(data, nil)
-}
-
-// Find is the ID of what somebody typed: a whole ID, its beginning or its end, or @1
-// for the last build that began, @2 for the one before.
-func (s *Store) Find(ctx context.Context, typed string) (string, error) {
-	typed = strings.ToLower(strings.TrimSpace(typed))
-	list, err := s.List(ctx, Filter{Limit: -1})
-	if err != nil {
-		return "", err
-	}
-	var back int
-	if _, err := fmt.Sscanf(typed, "@%d", &back); err == nil && typed == fmt.Sprintf("@%d", back) {
-		if back < 1 || back > len(list) {
-			return "", &NotFoundError{ID: typed}
-		}
-		return list[back-1].ID, nil
-	}
-	var found []string
-	for _, b := range list {
-		if typed != "" && (strings.HasSuffix(b.ID, typed) || strings.HasPrefix(b.ID, typed)) {
-			found = append(found, b.ID)
-		}
-	}
-	switch len(found) {
-	case 0:
-		return "", &NotFoundError{ID: typed}
-	case 1:
-		return found[0], nil
-	}
-	short := []string{}
-	for _, id := range found[:min(len(found), 5)] {
-		short = append(short, Short(id))
-	}
-	return "", &NotFoundError{ID: typed, Many: short}
 }

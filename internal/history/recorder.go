@@ -133,6 +133,23 @@ func (r *Recorder) Add(e event.Event) {
 	}
 }
 
+// Source records what is built, once it is known.
+func (r *Recorder) Source(src Source) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil || r.lost != nil {
+		return
+	}
+	data, err := marshal(line{Source: &src})
+	if err == nil {
+		err = r.append(data)
+	}
+	r.lost = err
+}
+
 // cut takes a piece off a log, up to a line's end where there is one.
 func cut(data []byte) (piece, rest []byte) {
 	if len(data) <= maxPiece {
@@ -205,6 +222,21 @@ func (r *Recorder) End(ctx context.Context, o Outcome) error {
 		err = errors.Join(err, pruned)
 	}
 	return r.store.failed("record build "+Short(r.begun.ID), err)
+}
+
+// Drop forgets the build: it turned out to be none.
+func (r *Recorder) Drop() error {
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.file == nil {
+		return nil
+	}
+	err := errors.Join(os.Remove(r.store.running(r.begun.ID+journalExt)), r.file.Close(), r.lock.Close())
+	r.file = nil
+	return r.store.failed("drop build "+Short(r.begun.ID), err)
 }
 
 // Ticket is a build that waits for its turn.

@@ -135,6 +135,9 @@ func (t *taking) line(data []byte) error {
 	case l.Begun != nil && t.begun == nil:
 		t.begun = l.Begun
 		return t.insert()
+	case l.Source != nil && t.begun != nil:
+		t.begun.Source = *l.Source
+		return nil
 	case l.Ended != nil:
 		t.ended = l.Ended
 		return nil
@@ -181,8 +184,8 @@ func (t *taking) insert() error {
 	if _, err := t.tx.ExecContext(t.ctx, "DELETE FROM builds WHERE id = ? AND events = 0", t.begun.ID); err != nil {
 		return err
 	}
-	res, err := t.tx.ExecContext(t.ctx, `INSERT INTO builds VALUES (NULL, ?, ?, ?, ?, ?, '', ?, 0, 0, 0, 0, 0, 0, 0, x'', x'')
-		ON CONFLICT (id) DO NOTHING`, t.begun.ID, t.begun.Parent, t.begun.Project, t.begun.Verb, t.begun.Variant, t.begun.Started.UnixMilli())
+	res, err := t.tx.ExecContext(t.ctx, `INSERT INTO builds VALUES (NULL, ?, ?, ?, ?, ?, ?, '', ?, 0, 0, 0, 0, 0, 0, 0, x'', x'')
+		ON CONFLICT (id) DO NOTHING`, t.begun.ID, t.begun.Parent, t.begun.Project, t.begun.Dir, t.begun.Verb, t.begun.Variant, t.begun.Started.UnixMilli())
 	if err != nil {
 		return err
 	}
@@ -236,18 +239,18 @@ func (t *taking) finish() error {
 			return err
 		}
 	}
-	o := t.outcome()
+	o, r := t.outcome()
 	row := Build{Begun: *t.begun, State: o.State, Ended: o.Time, Error: o.Error, Log: t.logs}
-	row.fill(o.Report)
+	row.fill(r)
 	row.Took = report.Seconds(max(o.Time.Sub(row.Started), 0))
-	rep, err := json.Marshal(o.Report)
+	rep, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}
 	if rep, err = t.pack(rep); err != nil {
 		return err
 	}
-	about, errs := words(row, o.Report)
+	about, errs := words(row, r)
 	log := t.head.String()
 	if t.tail.Len() > 0 {
 		t.tail.Next(max(t.tail.Len()-indexedTail, 0))
@@ -269,8 +272,8 @@ func (t *taking) finish() error {
 	return err
 }
 
-// outcome is how it ended, with a report in any case.
-func (t *taking) outcome() ended {
+// outcome is how it ended, and its report.
+func (t *taking) outcome() (ended, report.Report) {
 	o := ended{t.died, t.last.Time}
 	if t.ended != nil {
 		o = *t.ended
@@ -278,11 +281,11 @@ func (t *taking) outcome() ended {
 	if o.Time.IsZero() {
 		o.Time = t.now()
 	}
-	if o.Report.Steps == nil {
-		o.Report = t.fold.Report()
-	}
+	t.fold.Stages, t.fold.Proofs = o.Stages, o.Proofs
+	r := t.fold.Report()
+	r.Findings = append(r.Findings, o.Findings...)
 	if o.Error == "" {
-		o.Error = o.Report.Summary.Error
+		o.Error = r.Summary.Error
 	}
 	switch {
 	case o.Error != "" || o.State == Done:
@@ -292,9 +295,9 @@ func (t *taking) outcome() ended {
 		o.Error = "stopped"
 	}
 	if o.State != Done {
-		o.Report.Interrupt(o.Error)
+		r.Interrupt(o.Error)
 	}
-	return o
+	return o, r
 }
 
 // words are what a build is found by, besides its log.

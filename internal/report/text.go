@@ -137,6 +137,24 @@ func Middle(s string, width int) string {
 	return s[:front] + "…" + s[back:]
 }
 
+// WithoutArgs takes build arguments and the shell out of what the history of an
+// image says of a layer, "RUN |2 A=b C=d /bin/sh -c make". Nobody can tell where a
+// value ends that has spaces in it, so that with another shell it is the last -c that
+// ends them: better a command cut short than a value shown.
+func WithoutArgs(createdBy string) string {
+	args, ok := strings.CutPrefix(createdBy, "RUN |")
+	if !ok {
+		return createdBy
+	}
+	if _, made, ok := strings.Cut(args, " /bin/sh -c "); ok {
+		return "RUN " + made
+	}
+	if i := strings.LastIndex(args, " -c "); i >= 0 {
+		return "RUN " + args[i+len(" -c "):]
+	}
+	return "RUN"
+}
+
 // ShortText makes the text of a step short enough to read in passing: flags
 // behind the instruction but --from go ("RUN --mount=… make" is "RUN make"),
 // and so do the digest and the default registry of an image, and what BuildKit
@@ -150,9 +168,10 @@ func ShortText(text string) string {
 			text = strings.TrimSpace(nop)
 		}
 	}
-	if args, made, ok := strings.Cut(text, " /bin/sh -c "); ok && (args == "RUN" || strings.HasPrefix(args, "RUN |")) {
-		text = "RUN " + made // without "|2 A=b C=d", the build arguments
+	if args, made, ok := strings.Cut(text, " /bin/sh -c "); ok && args == "RUN" {
+		text = "RUN " + made
 	}
+	text = WithoutArgs(text)
 	f := strings.Fields(text)
 	if len(f) < 2 {
 		return strings.Join(f, " ")

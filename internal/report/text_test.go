@@ -237,3 +237,19 @@ func TestTableFits(t *testing.T) {
 		}
 	})
 }
+
+func TestWithoutArgs(t *testing.T) {
+	for text, want := range map[string]string{
+		"RUN |1 KEY=hush /bin/sh -c make # buildkit":         "RUN make # buildkit",
+		"RUN |2 A=b=c D=e f /bin/sh -c make -c x":            "RUN make -c x",
+		"RUN |1 KEY=a -c hush /bin/bash -o pipefail -c make": "RUN make",
+		"RUN |1 KEY=hush powershell -Command make":           "RUN",
+		"RUN /bin/sh -c make |1 A=b":                         "RUN /bin/sh -c make |1 A=b",
+		"COPY a |1 /b":                                       "COPY a |1 /b",
+		"RUN |":                                              "RUN",
+	} {
+		if got := report.WithoutArgs(text); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}

@@ -1,0 +1,287 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lighter-oci/lighter/internal/event"
+	"github.com/lighter-oci/lighter/internal/history"
+	"github.com/lighter-oci/lighter/internal/report"
+	"github.com/lighter-oci/lighter/internal/term"
+)
+
+type historyLogsCmd struct {
+	buildArg
+	Follow bool   `short:"f" help:"Go on until the build ends."`
+	Step   string `placeholder:"N|TEXT" help:"Only of one step: its number in history show, or words of it."`
+	Format string `enum:"text,json" default:"text" help:"text, or json: a line an event."`
+}
+
+// Run prints a log as it comes from the store: what it holds is a line a step.
+func (c historyLogsCmd) Run(ctx context.Context, out *term.Output) error {
+	store, b, err := c.open(ctx, out)
+	if err != nil {
+		return err
+	}
+	defer store.Close() //nolint:errcheck // which was only read
+	step, err := c.step(ctx, store, b)
+	if err != nil {
+		return err
+	}
+	events := store.Log(ctx, b.ID, step)
+	if c.Follow {
+		events = logsOf(store.Follow(ctx, b.ID, 0), step)
+	}
+	p := logPrinter{out: out, store: store, id: b.ID, alone: step != ""}
+	for e, err := range events {
+		if err == nil && c.Format == "json" {
+			err = writeEvent(out.Out, e)
+		} else if err == nil {
+			err = p.add(ctx, *e.Log)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := p.rest(); err != nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+// logsOf are the output of a step among events; of all where it is "".
+func logsOf(events iter.Seq2[event.Event, error], step string) iter.Seq2[event.Event, error] {
+	return func(yield func(event.Event, error) bool) {
+		for e, err := range events {
+			if err == nil && (e.Log == nil || step != "" && e.Log.Step != step) {
+				continue
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
+// step finds the ID of what --step says.
+func (c historyLogsCmd) step(ctx context.Context, store *history.Store, b history.Build) (string, error) {
+	if c.Step == "" {
+		return "", nil
+	}
+	rep, err := store.Report(ctx, b.ID)
+	if err != nil {
+		return "", err
+	}
+	if n, err := strconv.Atoi(c.Step); err == nil && n > 0 && n <= len(rep.Steps) {
+		return rep.Steps[n-1].ID, nil
+	}
+	has := func(s report.Step) bool {
+		return strings.Contains(strings.ToLower(s.Name), strings.ToLower(c.Step)) || s.ID == c.Step
+	}
+	i := slices.IndexFunc(rep.Steps, has)
+	if i < 0 {
+		return "", &noStepError{c.Step, history.Short(b.ID), len(rep.Steps)}
+	}
+	if more := slices.IndexFunc(rep.Steps[i+1:], has); more >= 0 {
+		return "", usageError{fmt.Errorf("--step %q: %q and %q both have it: say which by its number, %d or %d",
+			c.Step, report.Clean(rep.Steps[i].Text), report.Clean(rep.Steps[i+1+more].Text), i+1, i+2+more)}
+	}
+	return rep.Steps[i].ID, nil
+}
+
+// noStepError is a --step that a build has not.
+type noStepError struct {
+	step, id string
+	steps    int
+}
+
+func (e *noStepError) Error() string {
+	return fmt.Sprintf("--step %q: build %s has %s, and none is that", e.step, e.id, report.Plural(e.steps, "step"))
+}
+
+// Hint is the next step.
+func (e *noStepError) Hint() string { return "`lighter history show " + e.id + "` numbers them" }
+
+// maxLogLine is where a line without an end is broken, bytes.
+const maxLogLine = 64 << 10
+
+// logPrinter writes logs as lines of text, with nothing in them that a terminal
+// would obey. Where several steps speak, each begins with its name.
+type logPrinter struct {
+	out   *term.Output
+	store *history.Store
+	id    string
+	alone bool // one step only
+
+	part  map[string][]byte // lines that have no end yet, by step
+	order []string          // of part
+	last  string            // step that has spoken
+	names map[string]string
+}
+
+func (p *logPrinter) add(ctx context.Context, l event.Log) error {
+	if p.part == nil {
+		p.part = map[string][]byte{}
+	}
+	if _, ok := p.part[l.Step]; !ok {
+		p.order = append(p.order, l.Step)
+	}
+	if l.Dropped > 0 {
+		if err := p.line(ctx, l.Step, []byte(fmt.Sprintf("(%s were not recorded)", report.Bytes(int64(l.Dropped))))); err != nil {
+			return err
+		}
+	}
+	rest := append(p.part[l.Step], l.Data...)
+	for {
+		i := bytes.IndexByte(rest, '\n')
+		if i < 0 && len(rest) < maxLogLine {
+			break
+		}
+		if i < 0 {
+			i = len(rest)
+		}
+		if err := p.line(ctx, l.Step, rest[:i]); err != nil {
+			return err
+		}
+		rest = rest[min(i+1, len(rest)):]
+	}
+	p.part[l.Step] = append([]byte(nil), rest...)
+	return nil
+}
+
+func (p *logPrinter) line(ctx context.Context, step string, text []byte) error {
+	if !p.alone && step != p.last {
+		p.last = step
+		name, err := p.name(ctx, step)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintln(p.out.Out, "── "+name); err != nil {
+			return err
+		}
+	}
+	// What was written over a line is its last state.
+	text = bytes.TrimRight(text, "\r")
+	if i := bytes.LastIndexByte(text, '\r'); i >= 0 {
+		text = text[i+1:]
+	}
+	_, err := fmt.Fprintln(p.out.Out, report.Clean(string(text)))
+	return err
+}
+
+// name looks a step up; one that has just begun is asked for again.
+func (p *logPrinter) name(ctx context.Context, step string) (string, error) {
+	if name, ok := p.names[step]; ok {
+		return name, nil
+	}
+	rep, err := p.store.Report(ctx, p.id)
+	if err != nil {
+		return "", err
+	}
+	p.names = map[string]string{}
+	for _, s := range rep.Steps {
+		p.names[s.ID] = report.Clean(s.Name)
+	}
+	if p.names[step] == "" {
+		p.names[step] = report.Clean(step)
+	}
+	return p.names[step], nil
+}
+
+// rest writes the lines that never ended.
+func (p *logPrinter) rest() error {
+	for _, step := range p.order {
+		if len(p.part[step]) > 0 {
+			if err := p.line(context.Background(), step, p.part[step]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// writeEvent writes one line of JSON.
+func writeEvent(w io.Writer, v any) error {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(raw, '\n'))
+	return err
+}
+
+type historyExportCmd struct {
+	buildArg
+	Output string `short:"o" predictor:"file" placeholder:"FILE" help:"Write it there (default: standard output)."`
+	Lines  bool   `help:"A line an event, behind one with the build and its report, instead of one document."`
+}
+
+// Run exports.
+func (c historyExportCmd) Run(ctx context.Context, out *term.Output) (err error) {
+	store, b, err := c.open(ctx, out)
+	if err != nil {
+		return err
+	}
+	defer store.Close() //nolint:errcheck // which was only read
+	rep, err := store.Report(ctx, b.ID)
+	if err != nil {
+		return err
+	}
+	to := out.Out
+	if c.Output != "" {
+		f, err := os.OpenFile(c.Output, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		to = f
+	}
+	return c.write(ctx, to, store, b, rep)
+}
+
+// write goes through the events one by one: a log may be large.
+func (c historyExportCmd) write(ctx context.Context, to io.Writer, store *history.Store, b history.Build, rep report.Report) error {
+	head, err := json.Marshal(struct {
+		Build  history.Build `json:"build"`
+		Report report.Report `json:"report"`
+	}{b, rep})
+	if err != nil {
+		return err
+	}
+	between, end := "\n", "\n"
+	if !c.Lines {
+		head = append(bytes.TrimSuffix(head, []byte("}")), `,"events":[`...)
+		between, end = ",\n", "\n]}\n"
+	}
+	if _, err := to.Write(head); err != nil {
+		return err
+	}
+	next := "\n"
+	for e, err := range store.Events(ctx, b.ID) {
+		if err != nil {
+			return err
+		}
+		raw, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if _, err := fmt.Fprintf(to, "%s%s", next, raw); err != nil {
+			return err
+		}
+		next = between
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	_, err = io.WriteString(to, end)
+	return err
+}
