@@ -140,7 +140,9 @@ func (p Project) mains(ctx context.Context, t target) ([]goMain, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "go", "list", "-f", `{{if eq .Name "main"}}{{.ImportPath}} {{.Dir}}{{end}}`)
+	// Without -find each package's dependencies are resolved, too: three quarters of
+	// the time, for 0.7 s of CPU in a program of 400 packages. The compiler finds them.
+	cmd := exec.CommandContext(ctx, "go", "list", "-find", "-f", `{{if eq .Name "main"}}{{.ImportPath}} {{.Dir}}{{end}}`)
 	cmd.Args = append(append(cmd.Args, p.listFlags()...), "./...")
 	cmd.Dir = p.Dir
 	cmd.Env = append(os.Environ(), env...)
