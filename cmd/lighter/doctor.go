@@ -98,7 +98,7 @@ func doctorProject() (all []doctor.Compiled, of string, err error) {
 		if err != nil {
 			return nil, "", err
 		}
-		if _, err := toolchain.Detect(dir); err != nil {
+		if use, _ := toolchain.Detect(dir); use == "" {
 			return doctor.Anything(), "", nil
 		}
 		return []doctor.Compiled{{Project: toolchain.Project{Dir: dir}}}, project.Shown(dir), nil
@@ -118,7 +118,7 @@ func doctorProject() (all []doctor.Compiled, of string, err error) {
 			return nil, "", err
 		}
 		c := doctor.Compiled{Project: compiles(dir, proj)}
-		if _, err := toolchain.Detect(dir); err != nil && c.Use == "" && len(c.Command) == 0 {
+		if use, _ := toolchain.Detect(dir); use == "" && c.Use == "" && len(c.Command) == 0 {
 			continue // a Dockerfile's
 		}
 		if c.Platforms, err = platformsOf(proj.Platforms); err != nil {

@@ -139,8 +139,8 @@ func (b *packBench) ready(ctx context.Context, w *way) (stop func(), err error) 
 	if err := os.WriteFile(file, []byte(w.dockerfile), 0o644); err != nil {
 		return engine.stop, err
 	}
-	w.run = append(build, "-f", file, "-t", w.ref, "--push", ".")
-	_, err = b.step(ctx, w, append(build, "-f", file+".warm", "."))
+	w.run = slices.Concat(build, []string{"-f", file, "-t", w.ref, "--push", "."})
+	_, err = b.step(ctx, w, slices.Concat(build, []string{"-f", file + ".warm", "."}))
 	return engine.stop, err
 }
 
