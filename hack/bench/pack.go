@@ -155,6 +155,9 @@ func replaced(args []string, from, to string) []string {
 // step runs one way's command in its copy of the project.
 func (b *packBench) step(ctx context.Context, w *way, run []string) (packed, error) {
 	syscall.Sync()
+	if err := touchMemory(); err != nil {
+		return packed{}, err
+	}
 	cmd := exec.CommandContext(ctx, run[0], run[1:]...)
 	cmd.Dir, cmd.Env = w.src, append(os.Environ(), w.env...)
 	before, started := b.reg.bytes.Load(), time.Now()
