@@ -41,7 +41,7 @@ func readAssets() (assets, error) {
 		}
 		ext := path.Ext(p)
 		if ext == ".css" { // pictures and log lines have their style from where they are made
-			data = append(data, report.PictureCSS...)
+			data = append(append(data, report.PictureCSS...), report.LogCSS...)
 		}
 		kind := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}[ext]
 		var gz bytes.Buffer

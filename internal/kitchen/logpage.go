@@ -11,58 +11,6 @@ import (
 	"github.com/lighter-oci/lighter/internal/report"
 )
 
-// maxFound bounds the lines that a search answers.
-const maxFound = 500
-
-// logRange says which lines of a log are wanted: the last ones, those before a
-// number, those from one on, or those with a text in them.
-type logRange struct {
-	before, from int
-	find         string
-}
-
-// readLog reads a step's log, of which pageLines at most are kept.
-func (s *Server) readLog(ctx context.Context, id, step string, want logRange) (*stepLog, error) {
-	l := &stepLog{}
-	var kept []logLine
-	for e, err := range s.store.Log(ctx, id, step) {
-		if err != nil {
-			return nil, err
-		}
-		l.add(e.Seq, *e.Log)
-		if want == (logRange{}) || len(l.lines) < windowLines {
-			continue
-		}
-		kept = want.take(kept, l.lines[:len(l.lines)-1])
-		l.lines = l.lines[len(l.lines)-1:]
-	}
-	if want == (logRange{}) {
-		l.lines = l.tail(pageLines)
-		return l, ctx.Err()
-	}
-	l.lines = want.take(kept, l.lines)
-	return l, ctx.Err()
-}
-
-// take adds those of some lines that are wanted.
-func (want logRange) take(kept, lines []logLine) []logLine {
-	for _, line := range lines {
-		switch {
-		case want.find != "":
-			if len(kept) < maxFound && strings.Contains(strings.ToLower(line.text), strings.ToLower(want.find)) {
-				kept = append(kept, line)
-			}
-		case want.before > 0:
-			if line.N < want.before && line.N >= want.before-pageLines {
-				kept = append(kept, line)
-			}
-		case line.N >= want.from && line.N < want.from+pageLines:
-			kept = append(kept, line)
-		}
-	}
-	return kept
-}
-
 // stepOf finds a step by its key.
 func (s *Server) stepOf(ctx context.Context, id, key string) (report.Step, error) {
 	var rep report.Report

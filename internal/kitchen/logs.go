@@ -2,10 +2,13 @@ package kitchen
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"html/template"
 	"regexp"
+	"slices"
 	"sort"
+	"strings"
 
 	"github.com/lighter-oci/lighter/internal/event"
 	"github.com/lighter-oci/lighter/internal/report"
@@ -17,55 +20,56 @@ const (
 	windowLines = 1000
 	// pageLines is how much of it comes with a page, or at once.
 	pageLines = 200
-	// maxLineBytes is where a line without an end is cut.
-	maxLineBytes = 8 << 10
+	// maxRaw is how much of a line without an end is kept, bytes: progress bars.
+	maxRaw = 64 << 10
+	// maxFound bounds the lines that a search answers.
+	maxFound = 500
 )
 
 // logLine is one line as pages have it.
 type logLine struct {
 	N    int           // from 1, in its step
-	HTML template.HTML // escaped, see lineRenderer
-	text string        // without colours
+	HTML template.HTML // of a report.Console, which escapes
 	seq  uint64        // of the event that last changed it
 }
 
-// stepLog is the end of what one step has printed. Only its last line changes, so
-// that the events' numbers rise with those of the lines.
+// stepLog is the end of what one step has printed so far. Only its last line
+// changes, so that the events' numbers rise with those of the lines.
 type stepLog struct {
 	key     string
+	console report.Console
 	lines   []logLine
 	total   int
-	open    []byte // of the last line, which has no end yet
+	open    bool // the last line has no end yet
 	errorAt int
-	render  lineRenderer
 }
 
-// add splits output into lines.
+// add takes in output.
 func (l *stepLog) add(seq uint64, e event.Log) {
-	data := e.Data
-	if e.Dropped > 0 {
-		data = append([]byte(fmt.Sprintf("[%d bytes were not kept]\n", e.Dropped)), data...)
+	for _, line := range l.console.Write(output(e)) {
+		l.put(seq, line)
+		if l.errorAt == 0 && looksLikeError(line.Text) {
+			l.errorAt = l.total
+		}
+		l.open = false
 	}
-	for len(data) > 0 {
-		i := bytes.IndexByte(data, '\n')
-		end, whole := i+1, true
-		if i < 0 {
-			end, i, whole = len(data), len(data), false
-		}
-		if room := maxLineBytes - len(l.open); i > room {
-			end, i, whole = room, room, true
-		}
-		fresh := len(l.open) == 0
-		l.open = append(l.open, data[:i]...)
-		data = data[end:]
-		l.put(seq, fresh, whole)
+	if line := l.console.Line(); line.Text != "" || l.open {
+		l.put(seq, line)
+		l.open = true
 	}
 }
 
-// put shows the open line, as a new one or in place of what was there of it.
-func (l *stepLog) put(seq uint64, fresh, whole bool) {
-	raw := bytes.TrimSuffix(l.open, []byte("\r"))
-	if fresh || len(l.lines) == 0 {
+// output is what a step wrote, or that some of it was not kept.
+func output(e event.Log) []byte {
+	if e.Dropped > 0 {
+		return append(fmt.Appendf(nil, "[%d bytes of output were not kept]\n", e.Dropped), e.Data...)
+	}
+	return e.Data
+}
+
+// put shows a line, in place of what was there of it.
+func (l *stepLog) put(seq uint64, line report.LogLine) {
+	if !l.open {
 		l.total++
 		l.lines = append(l.lines, logLine{N: l.total})
 		if len(l.lines) > 2*windowLines {
@@ -73,13 +77,7 @@ func (l *stepLog) put(seq uint64, fresh, whole bool) {
 		}
 	}
 	at := &l.lines[len(l.lines)-1]
-	at.HTML, at.text, at.seq = l.render.line(raw, whole), report.Clean(string(raw)), seq
-	if whole {
-		if l.errorAt == 0 && looksLikeError(at.text) {
-			l.errorAt = l.total
-		}
-		l.open = l.open[:0]
-	}
+	at.HTML, at.seq = template.HTML(line.HTML), seq
 }
 
 // tail is the last n lines.
@@ -100,6 +98,101 @@ func (l *stepLog) since(after uint64) (lines []logLine, instead bool) {
 var wrong = regexp.MustCompile(`(?i)\b(error|fatal|panic|failed|failure|cannot|not found|denied|traceback|undefined)\b`)
 
 // harmless are lines that only speak of such words.
-var harmless = regexp.MustCompile(`(?i)\b(0|no) (errors?|failed|failures?)\b|--[a-z-]*error|error(s|_chain|-chain|-code)?[-_ ]?(v?\d|free)`)
+var harmless = regexp.MustCompile(`(?i)\b(0|no) (errors?|failed|failures?)\b|--[a-z-]*error|\berror[-_.]?(chain|code|v?\d|free)`)
 
-func looksLikeError(line string) bool { return wrong.MatchString(line) && !harmless.MatchString(line) }
+// hints are what each of those lines has in it: most lines are done with here.
+var hints = []string{"rror", "RROR", "atal", "ATAL", "anic", "ail", "AIL", "annot", "ot found", "enied", "aceback", "ndefined"}
+
+func looksLikeError(line string) bool {
+	return slices.ContainsFunc(hints, func(h string) bool { return strings.Contains(line, h) }) && wrong.MatchString(line) && !harmless.MatchString(line)
+}
+
+// logRange says which lines of a log are wanted: the last ones, those before a
+// number, those from one on, or those with a text in them.
+type logRange struct {
+	before, from int
+	find         string
+}
+
+// logPart is what was found.
+type logPart struct {
+	lines          []logLine
+	total, errorAt int
+}
+
+// readLog reads a step's log as it was recorded. It is passed over line by line, and
+// only those that are wanted are drawn; colours begin anew with each.
+func (s *Server) readLog(ctx context.Context, id, step string, want logRange) (logPart, error) {
+	var part logPart
+	type kept struct {
+		n   int
+		raw string
+	}
+	var lines []kept
+	find := []byte(strings.ToLower(want.find))
+	err := s.scanLog(ctx, id, step, func(raw []byte) {
+		part.total++
+		n := part.total
+		if part.errorAt == 0 && looksLikeError(string(raw)) {
+			part.errorAt = n
+		}
+		switch {
+		case want.find != "":
+			if len(lines) >= maxFound || !bytes.Contains(bytes.ToLower(raw), find) {
+				return
+			}
+		case want.before > 0:
+			if n >= want.before || n < want.before-pageLines {
+				return
+			}
+		case want.from > 0:
+			if n < want.from || n >= want.from+pageLines {
+				return
+			}
+		case len(lines) >= 2*pageLines:
+			lines = append(lines[:0], lines[pageLines:]...)
+		}
+		lines = append(lines, kept{n, string(raw)})
+	})
+	if want == (logRange{}) {
+		lines = lines[max(0, len(lines)-pageLines):]
+	}
+	var c report.Console
+	for _, l := range lines {
+		for _, line := range c.Write([]byte(l.raw + "\n")) {
+			part.lines = append(part.lines, logLine{N: l.n, HTML: template.HTML(line.HTML)})
+		}
+	}
+	return part, err
+}
+
+// scanLog gives out the lines of a log, each valid until the next.
+func (s *Server) scanLog(ctx context.Context, id, step string, give func([]byte)) error {
+	var open []byte
+	for e, err := range s.store.Log(ctx, id, step) {
+		if err != nil {
+			return err
+		}
+		data := output(*e.Log)
+		for len(data) > 0 {
+			i := bytes.IndexByte(data, '\n')
+			if i < 0 {
+				if open = append(open, data...); len(open) > 2*maxRaw {
+					open = append(open[:0], open[len(open)-maxRaw:]...)
+				}
+				break
+			}
+			if len(open) > 0 {
+				give(append(open, data[:i]...))
+				open = open[:0]
+			} else {
+				give(data[:i])
+			}
+			data = data[i+1:]
+		}
+	}
+	if len(open) > 0 {
+		give(open)
+	}
+	return ctx.Err()
+}
