@@ -18,13 +18,9 @@ import (
 //go:embed openapi.json
 var openAPI []byte
 
-// apiRoutes are the pages for programs; openapi.json describes them.
-func (s *Server) apiRoutes(mux *http.ServeMux, page func(string, http.HandlerFunc)) {
-	page("GET /api/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = w.Write(openAPI)
-	})
-	for pattern, h := range map[string]func(*http.Request) (any, error){
+// answers are what is asked for as JSON; openapi.json describes them.
+func (s *Server) answers() map[string]func(*http.Request) (any, error) {
+	return map[string]func(*http.Request) (any, error){
 		"GET /api/v1/projects":                s.apiProjects,
 		"GET /api/v1/projects/{project}":      s.apiProject,
 		"GET /api/v1/projects/{project}/plan": s.apiPlan,
@@ -34,7 +30,17 @@ func (s *Server) apiRoutes(mux *http.ServeMux, page func(string, http.HandlerFun
 		"GET /api/v1/builds/{id}/report":      s.apiReport,
 		"POST /api/v1/builds/{id}/stop":       s.apiStop,
 		"GET /api/v1/queue":                   s.apiQueue,
-	} {
+		"GET /api/v1/compare":                 s.apiCompare,
+	}
+}
+
+// apiRoutes are the addresses for programs.
+func (s *Server) apiRoutes(mux *http.ServeMux, page func(string, http.HandlerFunc)) {
+	page("GET /api/openapi.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(openAPI)
+	})
+	for pattern, h := range s.answers() {
 		page(pattern, func(w http.ResponseWriter, r *http.Request) {
 			v, err := h(r)
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -109,7 +110,7 @@ func (w *Webhook) check(dir string) error {
 		return errors.New("url is none of http or https")
 	}
 	for _, s := range w.States {
-		if !history.State(s).Over() {
+		if !slices.Contains(states, s) || !history.State(s).Over() {
 			return fmt.Errorf("states: %q is none of done, failed, killed and interrupted", s)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/lighter-oci/lighter/internal/history"
-	"github.com/lighter-oci/lighter/internal/report"
 )
 
 // pageBuilds is how many builds a page of the history has.
@@ -62,61 +61,4 @@ func (s *Server) historyPage(w http.ResponseWriter, r *http.Request) {
 		v.Next = "/history?" + q.Encode()
 	}
 	s.page(w, r, http.StatusOK, "history", "History", v)
-}
-
-// stepDifference is a step in two builds.
-type stepDifference struct{ Text, Before, After, Change string }
-
-func (s *Server) comparePage(w http.ResponseWriter, r *http.Request) {
-	var v struct {
-		A, B  history.Build
-		Steps []stepDifference
-	}
-	var reps [2]report.Report
-	for i, name := range []string{"a", "b"} {
-		id, err := s.store.Find(r.Context(), clip(r.URL.Query().Get(name)))
-		if err == nil {
-			reps[i], err = s.store.Report(r.Context(), id)
-		}
-		var b history.Build
-		if err == nil {
-			b, err = s.store.Build(r.Context(), id)
-		}
-		if err != nil {
-			s.fail(w, r, err)
-			return
-		}
-		if i == 0 {
-			v.A = b
-		} else {
-			v.B = b
-		}
-	}
-	v.Steps = differences(reps[0], reps[1])
-	s.page(w, r, http.StatusOK, "compare", "Compare", v)
-}
-
-func differences(a, b report.Report) []stepDifference {
-	before := map[string]report.Step{}
-	for _, st := range a.Steps {
-		before[st.Platform+" "+st.Text] = st
-	}
-	var all []stepDifference
-	for _, st := range b.Steps {
-		d := stepDifference{Text: st.Text, After: st.Took.String()}
-		was, ok := before[st.Platform+" "+st.Text]
-		switch {
-		case !ok:
-			d.Change = "new"
-		case was.State == report.Cached && st.State != report.Cached:
-			d.Change = "lost its cache"
-		case was.State != report.Cached && st.State == report.Cached:
-			d.Change = "cached now"
-		}
-		if ok {
-			d.Before = was.Took.String()
-		}
-		all = append(all, d)
-	}
-	return all
 }

@@ -47,6 +47,8 @@ func parsePages() (map[string]*template.Template, error) {
 // words are the functions of the templates.
 var words = template.FuncMap{
 	"bytes":   report.Bytes,
+	"longer":  longer,
+	"bigger":  bigger,
 	"took":    func(s report.Seconds) string { return s.String() },
 	"clean":   report.Clean,
 	"short":   history.Short,
@@ -65,8 +67,31 @@ var words = template.FuncMap{
 func glyph(state any) string {
 	return map[string]string{
 		"queued": "◌", "running": "▸", "done": "✓", "failed": "✗", "killed": "■", "interrupted": "!",
+		"lost-cache": "!", "new": "+", "slower": "↑", "faster": "↓", "gone": "−", "not-run": "·", "from-cache": "=",
 		"pending": "·", "cached": "=", "run": "✓", "canceled": "–",
 	}[fmt.Sprint(state)]
+}
+
+// longer is a difference in time, with its sign.
+func longer(d report.Seconds) string {
+	switch {
+	case d > 0:
+		return "+" + d.String()
+	case d < 0:
+		return "−" + (-d).String()
+	}
+	return "0"
+}
+
+// bigger is a difference in bytes, with its sign.
+func bigger(n int64) string {
+	switch {
+	case n > 0:
+		return "+" + report.Bytes(n)
+	case n < 0:
+		return "−" + report.Bytes(-n)
+	}
+	return "0"
 }
 
 // ago is how long something is past, for people.

@@ -1,6 +1,7 @@
 package kitchen
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -58,8 +59,10 @@ func (st *stream) write(text string) error {
 
 // send is one message; JSON has no line breaks in it.
 func (st *stream) send(event string, id uint64, v any) error {
-	data, err := json.Marshal(v)
-	if err != nil {
+	var data bytes.Buffer
+	enc := json.NewEncoder(&data)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
 		return err
 	}
 	text := ""
@@ -69,7 +72,7 @@ func (st *stream) send(event string, id uint64, v any) error {
 	if id > 0 {
 		text += fmt.Sprintf("id: %d\n", id)
 	}
-	return st.write(text + "data: " + string(data) + "\n\n")
+	return st.write(text + "data: " + data.String() + "\n")
 }
 
 // lastSeen is where a client stands: what its browser says of itself when it comes

@@ -190,11 +190,12 @@ func (w *watch) render(s *Server, now time.Time) {
 	}
 	w.dirty, w.rendered = false, now
 	w.version++
-	rep := w.fold.Report()
 	var when time.Time
-	if running {
+	if running { // time goes on where nothing happens
 		when = now
+		w.fold.Add(event.Event{Time: now})
 	}
+	rep := w.fold.Report()
 	w.head.set(s.partial("head", headOf(rep, running)), w.version)
 	w.picture.set(timeline(rep, when), w.version)
 	old := map[string]row{}

@@ -1,0 +1,192 @@
+package kitchen
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	aToken    = "a token of some length"
+	aPassword = "correct horse"
+)
+
+func locked(t *testing.T, change func(*Options)) *Server {
+	lines, err := Hashes(aToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := Hashes(aPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := lines[strings.Index(lines, "token-hash"):]
+	password := more[:strings.Index(more, "token-hash")]
+	path := filepath.Join(t.TempDir(), "kitchen.toml")
+	write(t, path, token+password+"user = \"ann\"\n")
+	config, err := LoadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kitchenFor(t, map[string]string{"web": "log x"}, func(o *Options) {
+		o.Config = config
+		if change != nil {
+			change(o)
+		}
+	})
+}
+
+func TestLogin(t *testing.T) {
+	s := locked(t, nil)
+	form := func(user, secret string) (int, *http.Cookie, string) {
+		resp := answer(t, s, "POST", "/login", url.Values{"user": {user}, "secret": {secret}}.Encode(), "Content-Type", "application/x-www-form-urlencoded")
+		resp.Body.Close()
+		for _, c := range resp.Cookies() {
+			return resp.StatusCode, c, resp.Header.Get("Location")
+		}
+		return resp.StatusCode, nil, ""
+	}
+	for _, path := range []string{"/", "/p/web", "/queue", "/b/x/log.txt"} {
+		resp := answer(t, s, "GET", path, "")
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != "/login" {
+			t.Errorf("%s: %d", path, resp.StatusCode)
+		}
+	}
+	for _, path := range []string{"/api/v1/projects", "/metrics", "/events", "/b/x/events"} {
+		if code, text := request(t, s, "GET", path, ""); code != 401 || strings.Contains(text, "web") {
+			t.Errorf("%s: %d %s", path, code, text)
+		}
+	}
+	for _, wrong := range [][2]string{{"ann", "wrong"}, {"bob", aPassword}, {"", aPassword}, {"ann", aToken}, {"", ""}, {"ann", ""}} {
+		if code, c, _ := form(wrong[0], wrong[1]); code != 401 || c != nil {
+			t.Errorf("%v: %d, %v", wrong, code, c)
+		}
+	}
+	code, cookie, _ := form("ann", aPassword)
+	if code != http.StatusSeeOther || cookie == nil || !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode {
+		t.Fatalf("%d %v", code, cookie)
+	}
+	as := []string{"Cookie", cookie.Name + "=" + cookie.Value}
+	if code, text := request(t, s, "GET", "/", "", as...); code != 200 || !strings.Contains(text, "ann") {
+		t.Errorf("logged in: %d", code)
+	}
+	if code, _ := request(t, s, "GET", "/", "", "Cookie", cookie.Name+"=x"+cookie.Value[1:]); code != http.StatusSeeOther {
+		t.Errorf("another cookie: %d", code)
+	}
+	if code, _ := request(t, s, "GET", "/api/v1/projects", "", "Authorization", "Bearer "+aToken); code != 200 {
+		t.Errorf("token: %d", code)
+	}
+	if code, _ := request(t, s, "GET", "/api/v1/projects", "", "Authorization", "Bearer "+aToken+"x"); code != 401 {
+		t.Errorf("another token: %d", code)
+	}
+	if code, _ := request(t, s, "POST", "/logout", "", as...); code != http.StatusSeeOther {
+		t.Errorf("log out: %d", code)
+	}
+	if code, _ := request(t, s, "GET", "/", "", as...); code != http.StatusSeeOther {
+		t.Errorf("after logging out: %d", code)
+	}
+}
+
+// Guessing ends after a few tries, also with what would be right.
+func TestGuessing(t *testing.T) {
+	s := locked(t, nil)
+	for range attemptsEach {
+		request(t, s, "POST", "/login", "secret=wrong", "Content-Type", "application/x-www-form-urlencoded")
+	}
+	if code, _ := request(t, s, "POST", "/login", "secret="+url.QueryEscape(aToken), "Content-Type", "application/x-www-form-urlencoded"); code != 429 {
+		t.Errorf("%d", code)
+	}
+}
+
+// Nobody serves others by accident.
+func TestExposed(t *testing.T) {
+	dir := t.TempDir()
+	for name, o := range map[string]Options{
+		"everywhere":        {Listen: "0.0.0.0:0"},
+		"a port alone":      {Listen: ":0"},
+		"IPv6":              {Listen: "[::]:0"},
+		"without TLS":       {Listen: "0.0.0.0:0", Config: Config{TokenHash: "sha256:00"}},
+		"proxy, no login":   {Listen: "127.0.0.1:0", Proxy: "https://builds.example.com"},
+		"a name":            {Listen: "localhost.evil.example:0"},
+		"half an address":   {Listen: "127.0.0.1"},
+		"proxy, no address": {Listen: "127.0.0.1:0", Proxy: "builds"},
+	} {
+		o.State = dir
+		s, err := New(o)
+		if err == nil {
+			_ = s.listener.Close()
+			t.Errorf("%s: it serves", name)
+			continue
+		}
+		var exposed *ExposedError
+		if !errors.As(err, &exposed) && !strings.Contains(err.Error(), "want ") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Behind a proxy its name is the host, cookies are for TLS, and limits count
+// whom the proxy names.
+func TestBehindProxy(t *testing.T) {
+	s := locked(t, func(o *Options) { o.Proxy = "https://builds.example.com" })
+	direct := "http://" + s.listener.Addr().String()
+	ask := func(method, path, body string, header ...string) *http.Response {
+		req, _ := http.NewRequest(method, direct+path, strings.NewReader(body))
+		req.Host = "builds.example.com"
+		for i := 0; i < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		resp, err := plain.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp
+	}
+	resp := ask("POST", "/login", "secret="+url.QueryEscape(aToken), "Content-Type", "application/x-www-form-urlencoded", "Origin", "https://builds.example.com")
+	if resp.StatusCode != http.StatusSeeOther || !resp.Cookies()[0].Secure || resp.Header.Get("Strict-Transport-Security") == "" {
+		t.Errorf("%d %v", resp.StatusCode, resp.Header)
+	}
+	if resp := ask("POST", "/login", "", "Origin", "http://builds.example.com"); resp.StatusCode != 403 {
+		t.Errorf("without TLS: %d", resp.StatusCode)
+	}
+	r, _ := http.NewRequest("GET", "/", nil)
+	r.RemoteAddr = "127.0.0.1:5"
+	r.Header.Set("X-Forwarded-For", "1.1.1.1, 203.0.113.9")
+	if got := s.client(r); got != "203.0.113.9" {
+		t.Errorf("client %s", got)
+	}
+}
+
+func TestConfigErrors(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "short"), "abc")
+	for text, want := range map[string]string{
+		"token = 1\n":                       "kitchen.toml:1:1: token is no key",
+		"user = 3\n":                        "kitchen.toml:1:8: ",
+		"\nuser = \"a\n":                    "kitchen.toml:2:",
+		"user = \"ann\"\n":                  "go together",
+		"cert = \"a\"\n":                    "go together",
+		"token-hash = \"abc\"\n":            "lighter kitchen --hash",
+		"user=\"a\"\npassword-hash=\"b\"\n": "lighter kitchen --hash",
+		"[[webhooks]]\nurl=\"ftp://x\"\n":   "webhooks[0]: url",
+		"[[webhooks]]\nurl=\"https://x\"\n": "secret-file is missing",
+		"[[webhooks]]\nurl=\"https://x\"\nsecret-file=\"short\"\n":                      "fewer than 16",
+		"[[webhooks]]\nurl=\"https://x\"\nsecret-file=\"short\"\nstates=[\"broken\"]\n": "none of done",
+		"[[webhooks]]\nurl=\"https://x\"\nsecret-file=\"nowhere\"\n":                    "no such file",
+	} {
+		path := filepath.Join(dir, "kitchen.toml")
+		write(t, path, text)
+		if _, err := LoadConfig(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	if _, err := LoadConfig(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+}
