@@ -42,6 +42,7 @@ func (s *Server) comparePage(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
+	v.Picture = template.HTML(report.ComparisonChart{}.SVG(&v.Comparison)) // every text in it is escaped
 	s.page(w, r, http.StatusOK, "compare", "Compare", v)
 }
 
