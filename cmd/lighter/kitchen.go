@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	past "github.com/lighter-oci/lighter/internal/history"
+	"github.com/lighter-oci/lighter/internal/history"
 	"github.com/lighter-oci/lighter/internal/kitchen"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
@@ -49,12 +49,12 @@ func (k *kitchenCmd) Run(ctx context.Context, out *term.Output, flags *engineFla
 			return codeError{exitUsage, err}
 		}
 	}
-	dir, err := past.Dir()
+	dir, err := history.Dir()
 	if err != nil {
-		return usageError{fmt.Errorf("%w, and a dashboard shows nothing without: set $%s to a directory", err, past.Variable)}
+		return usageError{fmt.Errorf("%w, and a dashboard shows nothing without: set $%s to a directory", err, history.Variable)}
 	}
 	warn := func(what string) { fmt.Fprintln(out.Err, "warning: "+report.Clean(what)) }
-	store, err := past.Open(past.Options{Dir: dir, Warn: func(err error) { warn(err.Error()) }})
+	store, err := history.Open(history.Options{Dir: dir, Warn: func(err error) { warn(err.Error()) }})
 	if err != nil {
 		return err
 	}

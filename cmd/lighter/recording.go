@@ -17,15 +17,10 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/event"
 	"github.com/lighter-oci/lighter/internal/history"
+	"github.com/lighter-oci/lighter/internal/kitchen"
 	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
-)
-
-// What a parent that starts lighter says about the build, besides its arguments.
-const (
-	buildIDEnv  = "LIGHTER_BUILD_ID"
-	buildHowEnv = "LIGHTER_BUILD_HOW"
 )
 
 // What made an image, where it is no engine with an address.
@@ -60,8 +55,8 @@ func startRecording(ctx context.Context, out *term.Output, b history.Begun, src 
 	}
 	b.Who, b.How = who(), history.HowCLI
 	if b.Parent == "" { // else the parent has used them
-		if id, how := toldID(); id != "" {
-			b.ID, b.How = id, how
+		if id, how, by := told(); id != "" {
+			b.ID, b.How, b.Who = id, how, cmp.Or(by, b.Who)
 		}
 	}
 	rec, err := store.Begin(b)
@@ -101,15 +96,17 @@ func (b *buildCmd) record(ctx context.Context, out *term.Output, flags *engineFl
 	return rec
 }
 
-// toldID is the ID that a parent gave, once: what this process starts is no part of
-// it. Both variables have to make sense, or neither counts.
-func toldID() (id, how string) {
-	id, how = os.Getenv(buildIDEnv), os.Getenv(buildHowEnv)
-	_, _ = os.Unsetenv(buildIDEnv), os.Unsetenv(buildHowEnv)
-	if !history.ValidID(id) || !slices.Contains([]string{history.HowCLI, history.HowKitchen, history.HowAPI}, how) {
-		return "", ""
+// told is what a dashboard that started this process says of the build, once: what
+// this process starts is no part of it. ID and way have to make sense, or nothing counts.
+func told() (id, how, who string) {
+	id, how, who = os.Getenv(kitchen.IDVariable), os.Getenv(kitchen.HowVariable), os.Getenv(kitchen.WhoVariable)
+	for _, name := range []string{kitchen.IDVariable, kitchen.HowVariable, kitchen.WhoVariable} {
+		_ = os.Unsetenv(name)
 	}
-	return id, how
+	if !history.ValidID(id) || !slices.Contains([]string{history.HowCLI, history.HowKitchen, history.HowAPI}, how) {
+		return "", "", ""
+	}
+	return id, how, who
 }
 
 // warning says once that something was not recorded.
@@ -234,6 +231,8 @@ func (r *recording) end(ctx context.Context, err error) {
 		return
 	case errors.Is(context.Cause(ctx), errInterrupted):
 		o.State, o.Error = history.Killed, errInterrupted.Error()
+	case errors.Is(context.Cause(ctx), errAlone):
+		o.State, o.Error = history.Interrupted, errAlone.Error()
 	case errors.As(err, &code) && code.err == nil:
 		o.State, o.Error = history.Failed, "a pushed layer is not as it was asked for"
 	default:

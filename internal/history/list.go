@@ -182,10 +182,8 @@ func (s *Store) row(ctx context.Context, id string) (b Build, n int64, err error
 	if _, err := s.Sweep(ctx); err != nil {
 		s.opts.Warn(err)
 	}
-	for _, ext := range []string{journalExt, queuedExt} {
-		if begun, err := readBegun(s.running(id + ext)); err == nil {
-			return s.liveBuild(begun, ext), 0, nil
-		}
+	if begun, err := readBegun(s.running(id + journalExt)); err == nil {
+		return s.liveBuild(begun, journalExt), 0, nil
 	}
 	err = s.existing(ctx, func(db *sql.DB) error {
 		var raw []byte
@@ -196,6 +194,10 @@ func (s *Store) row(ctx context.Context, id string) (b Build, n int64, err error
 		return err
 	})
 	if errors.Is(err, sql.ErrNoRows) || err == nil && n == 0 {
+		// Only now: the ticket of a build that has run is there a moment longer.
+		if begun, err := readBegun(s.running(id + queuedExt)); err == nil {
+			return s.liveBuild(begun, queuedExt), 0, nil
+		}
 		return b, 0, &NotFoundError{ID: id}
 	}
 	return b, n, s.failed("read build "+Short(id), err)

@@ -23,6 +23,7 @@ func headOf(rep report.Report, running bool) headView { return headView{rep.Summ
 // buildView is a build's page.
 type buildView struct {
 	history.Build
+	Slug    string // of its project, where this server has it
 	Live    bool
 	Mine    bool // this server can stop it
 	After   uint64
@@ -61,10 +62,13 @@ func (s *Server) buildPage(w http.ResponseWriter, r *http.Request) {
 			v.Error = i + 1
 		}
 	}
-	if list, err := s.store.List(r.Context(), history.Filter{
-		Project: b.Project, Variant: b.Variant, Verb: b.Verb, States: []history.State{history.Done}, Before: b.ID, Limit: 1,
-	}); err == nil && len(list) > 0 {
-		v.Before = &list[0]
+	if before, err := s.store.Previous(r.Context(), b); err == nil {
+		v.Before = &before
+	}
+	for _, p := range s.places {
+		if p.dir == b.Dir {
+			v.Slug = p.slug
+		}
 	}
 	s.page(w, r, http.StatusOK, "build", b.Project+" "+history.Short(b.ID), v)
 }

@@ -3,6 +3,7 @@ package kitchen
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/lighter-oci/lighter/internal/history"
@@ -17,7 +18,7 @@ func (s *Server) begin(p Project, c Choice, who, how string) ([]string, error) {
 	var ids []string
 	for i, j := range jobs {
 		j.who, j.how, j.asked = who, how, time.Now()
-		b := history.Begun{Project: p.Slug, Dir: p.Dir, Verb: c.Verb, Platforms: c.Platforms, Who: who, How: how}
+		b := history.Begun{Project: filepath.Base(p.Dir), Dir: p.Dir, Verb: c.Verb, Platforms: c.Platforms, Who: who, How: how}
 		if len(j.choice.Variants) == 1 {
 			b.Variant = j.choice.Variants[0]
 		}

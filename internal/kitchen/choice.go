@@ -84,7 +84,7 @@ func (c Choice) job(p Project, variants []string) *job {
 	} else {
 		args = append(append(args, "--project="+filepath.Join(p.Dir, p.File)), c.flags(p, variants)...)
 	}
-	j := &job{project: p.Slug, dir: p.Dir, args: args, choice: c}
+	j := &job{project: p.Slug, dir: p.Dir, args: args, choice: c, done: make(chan struct{})}
 	j.choice.Variants = variants
 	return j
 }

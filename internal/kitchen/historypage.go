@@ -21,6 +21,11 @@ func (s *Server) filterOf(q url.Values) history.Filter {
 		Project: clip(q.Get("project")), Variant: clip(q.Get("variant")), Verb: clip(q.Get("verb")),
 		Text: clip(strings.TrimSpace(q.Get("q"))), Limit: pageBuilds, Top: q.Get("parts") == "",
 	}
+	for _, p := range s.places {
+		if p.slug == f.Project {
+			f.Project, f.Dir = "", p.dir
+		}
+	}
 	for _, state := range q["state"] {
 		if slices.Contains(states, state) {
 			f.States = append(f.States, history.State(state))
@@ -48,10 +53,10 @@ func (s *Server) historyPage(w http.ResponseWriter, r *http.Request) {
 		Filtered                bool
 		Next                    string
 	}{
-		Q: f.Text, Project: f.Project, State: q.Get("state"), Verb: f.Verb, States: states,
+		Q: f.Text, Project: q.Get("project"), State: q.Get("state"), Verb: f.Verb, States: states,
 		Verbs: []string{"build", "pack", "publish", "convert"}, Builds: builds,
 	}
-	v.Filtered = f.Text != "" || f.Project != "" || f.Verb != "" || len(f.States) > 0
+	v.Filtered = f.Text != "" || q.Get("project") != "" || f.Verb != "" || len(f.States) > 0
 	for _, p := range s.places {
 		v.Projects = append(v.Projects, p.slug)
 	}

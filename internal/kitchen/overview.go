@@ -35,7 +35,7 @@ func (s *Server) overview(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, p := range s.projects() {
 		line := projectLine{Project: p}
-		last, err := s.store.List(r.Context(), history.Filter{Project: p.Slug, Top: true, Limit: 1})
+		last, err := s.store.List(r.Context(), history.Filter{Dir: p.Dir, Top: true, Limit: 1})
 		if err != nil {
 			s.fail(w, r, err)
 			return

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"html/template"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -99,6 +100,8 @@ type projectView struct {
 	PlanError string
 	Accounts  []account
 	Builds    []history.Build
+	Trends    []template.HTML
+	TrendOf   string
 }
 
 func (s *Server) projectPage(w http.ResponseWriter, r *http.Request) {
@@ -112,7 +115,7 @@ func (s *Server) projectPage(w http.ResponseWriter, r *http.Request) {
 		v.Bump = ""
 	}
 	var err error
-	if v.Builds, err = s.store.List(r.Context(), history.Filter{Project: p.Slug, Top: true, Limit: 20}); err != nil {
+	if v.Builds, err = s.store.List(r.Context(), history.Filter{Dir: p.Dir, Top: true, Limit: 20}); err != nil {
 		s.fail(w, r, err)
 		return
 	}
@@ -120,6 +123,10 @@ func (s *Server) projectPage(w http.ResponseWriter, r *http.Request) {
 		if v.Plan, err = s.plan(r.Context(), p, v.Bump); err != nil {
 			v.PlanError = err.Error()
 		}
+	}
+	if v.TrendOf, v.Trends, err = s.trends(r.Context(), p, v.Builds); err != nil {
+		s.fail(w, r, err)
+		return
 	}
 	v.Accounts = s.accounts(r.Context(), p)
 	s.page(w, r, http.StatusOK, "project", p.Slug, v)

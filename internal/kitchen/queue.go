@@ -26,8 +26,9 @@ type job struct {
 	asked   time.Time
 
 	ticket *history.Ticket
-	child  *child // once it runs; set under the queue's mu
-	stop   bool   // somebody wants it gone
+	child  *child        // once it runs; set under the queue's mu
+	stop   bool          // somebody wants it gone
+	done   chan struct{} // closed when the history knows how it ended
 }
 
 // queue starts jobs, so many at a time, each project in its turn.
@@ -107,6 +108,7 @@ func (q *queue) run(j *job) {
 		<-c.done
 	}
 	q.ended(j, err)
+	close(j.done)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.running = slices.DeleteFunc(q.running, func(o *job) bool { return o == j })
@@ -174,6 +176,7 @@ func (q *queue) cancel(id string, stopping func(*job)) (was *job, removed bool) 
 	if c != nil {
 		c.stop()
 	}
+	<-j.done
 	return j, false
 }
 
