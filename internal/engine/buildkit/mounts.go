@@ -37,17 +37,68 @@ func (p mountsProvider) restore(stream grpc.ServerStream) error {
 	return p.mounts.Restore(ctx, list[0], &byteStream{messages: stream, end: cancel})
 }
 
+// mountsAccess is how the cache mounts of an engine are reached outside of builds.
+type mountsAccess interface {
+	save(ctx context.Context, steps Ran, to engine.Mounts) error
+	list(ctx context.Context) ([]engine.CacheMount, error)
+	push(ctx context.Context, list []engine.CacheMount, to engine.Mounts) error
+	pull(ctx context.Context, m engine.CacheMount, from engine.Mounts) error
+}
+
+// mountsAccess is lighter's own service where the engine has that, else agents.
+func (c *Client) mountsAccess(ctx context.Context) (mountsAccess, error) {
+	a, err := c.foreign(ctx)
+	if err != nil || a != nil {
+		return a, err
+	}
+	return served{c}, nil
+}
+
 // SaveMounts hands the contents of the cache mounts that steps were given to
 // mounts.
 func (c *Client) SaveMounts(ctx context.Context, steps Ran, to engine.Mounts) error {
-	a, err := c.foreign(ctx)
+	there, err := c.mountsAccess(ctx)
 	if err != nil {
 		return err
 	}
-	if a != nil {
-		return c.saveOver(ctx, a, steps, to)
+	return there.save(ctx, steps, to)
+}
+
+// CacheMounts lists the cache mounts that the engine has. Of those that start
+// from something only the ones that steps of this engine's process were given.
+func (c *Client) CacheMounts(ctx context.Context) ([]engine.CacheMount, error) {
+	there, err := c.mountsAccess(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return c.aboutMounts(func(conn *grpc.ClientConn) error {
+	return there.list(ctx)
+}
+
+// PushMounts hands the contents of cache mounts to mounts, but for those that a
+// build has for itself, or that are not there.
+func (c *Client) PushMounts(ctx context.Context, list []engine.CacheMount, to engine.Mounts) error {
+	there, err := c.mountsAccess(ctx)
+	if err != nil {
+		return err
+	}
+	return there.push(ctx, list, to)
+}
+
+// PullMount fills a cache mount, and makes one where the engine has none. The
+// engine knows a mount that starts from something (Base) only after a step has used it.
+func (c *Client) PullMount(ctx context.Context, m engine.CacheMount, from engine.Mounts) error {
+	there, err := c.mountsAccess(ctx)
+	if err != nil {
+		return err
+	}
+	return there.pull(ctx, m, from)
+}
+
+// served are the mounts of an engine that gives them out by itself.
+type served struct{ c *Client }
+
+func (s served) save(ctx context.Context, steps Ran, to engine.Mounts) error {
+	return s.c.aboutMounts(func(conn *grpc.ClientConn) error {
 		var used []engine.CacheMount
 		if err := askMounts(ctx, conn, usedMethod, slices.Sorted(maps.Keys(steps)), &used); err != nil {
 			return err
@@ -56,46 +107,19 @@ func (c *Client) SaveMounts(ctx context.Context, steps Ran, to engine.Mounts) er
 	})
 }
 
-// CacheMounts lists the cache mounts that the engine has. Of those that start
-// from something only the ones that steps of this engine's process were given.
-func (c *Client) CacheMounts(ctx context.Context) (list []engine.CacheMount, err error) {
-	a, err := c.foreign(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if a != nil {
-		return c.listOver(ctx, a)
-	}
-	err = c.aboutMounts(func(conn *grpc.ClientConn) error {
+func (s served) list(ctx context.Context) (list []engine.CacheMount, err error) {
+	err = s.c.aboutMounts(func(conn *grpc.ClientConn) error {
 		return askMounts(ctx, conn, listMethod, struct{}{}, &list)
 	})
 	return list, err
 }
 
-// PushMounts hands the contents of cache mounts to mounts, but for those that a
-// build has for itself, or that are not there.
-func (c *Client) PushMounts(ctx context.Context, list []engine.CacheMount, to engine.Mounts) error {
-	a, err := c.foreign(ctx)
-	if err != nil {
-		return err
-	}
-	if a != nil {
-		return c.pushOver(ctx, a, list, to)
-	}
-	return c.aboutMounts(func(conn *grpc.ClientConn) error { return saveMounts(ctx, conn, list, to) })
+func (s served) push(ctx context.Context, list []engine.CacheMount, to engine.Mounts) error {
+	return s.c.aboutMounts(func(conn *grpc.ClientConn) error { return saveMounts(ctx, conn, list, to) })
 }
 
-// PullMount fills a cache mount, and makes one where the engine has none. The
-// engine knows a mount that starts from something (Base) only after a step has used it.
-func (c *Client) PullMount(ctx context.Context, m engine.CacheMount, from engine.Mounts) error {
-	a, err := c.foreign(ctx)
-	if err != nil {
-		return err
-	}
-	if a != nil {
-		return c.pullOver(ctx, a, m, from)
-	}
-	return c.aboutMounts(func(conn *grpc.ClientConn) error {
+func (s served) pull(ctx context.Context, m engine.CacheMount, from engine.Mounts) error {
+	return s.c.aboutMounts(func(conn *grpc.ClientConn) error {
 		return overMounts(ctx, conn, fillMethod, []engine.CacheMount{m}, func(ctx context.Context, stream *byteStream) error {
 			if err := from.Restore(ctx, m, stream); err != nil {
 				return err

@@ -167,13 +167,12 @@ func said(statuses chan *client.SolveStatus, name string) func() {
 	}
 }
 
-// saveOver is SaveMounts for an engine that is not lighter's.
-func (c *Client) saveOver(ctx context.Context, a *agents, steps Ran, to engine.Mounts) error {
+func (a *agents) save(ctx context.Context, steps Ran, to engine.Mounts) error {
 	var uses []mountUse
 	build := &client.SolveOpt{}
-	c.mu.Lock()
+	a.c.mu.Lock()
 	for _, step := range slices.Sorted(maps.Keys(steps)) {
-		for _, u := range c.used[step] {
+		for _, u := range a.c.used[step] {
 			build, u.began = u.build, steps[step]
 			i := slices.IndexFunc(uses, func(k mountUse) bool { return k.CacheMount == u.CacheMount })
 			if i < 0 {
@@ -183,12 +182,12 @@ func (c *Client) saveOver(ctx context.Context, a *agents, steps Ran, to engine.M
 			}
 		}
 	}
-	c.mu.Unlock()
-	return c.withAgent(ctx, a, build, uses, a.startSaving, to.Save)
+	a.c.mu.Unlock()
+	return a.with(ctx, build, uses, a.startSaving, to.Save)
 }
 
-// withAgent calls f with the stream of an agent beside the mounts.
-func (c *Client) withAgent(ctx context.Context, a *agents, build *client.SolveOpt, uses []mountUse,
+// with calls f with the stream of an agent beside the mounts.
+func (a *agents) with(ctx context.Context, build *client.SolveOpt, uses []mountUse,
 	start func(context.Context, []mountUse) (*agentProcess, error), f func(context.Context, []engine.CacheMount, io.ReadWriteCloser) error) (err error) {
 	if len(uses) == 0 {
 		return nil
@@ -207,7 +206,7 @@ func (c *Client) withAgent(ctx context.Context, a *agents, build *client.SolveOp
 	}
 	maps.Copy(opt.LocalMounts, build.LocalMounts)
 	opt.LocalMounts[localAgent] = a.files
-	_, berr := c.bk.Build(ctx, opt, "lighter", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
+	_, berr := a.c.bk.Build(ctx, opt, "lighter", func(ctx context.Context, gw gateway.Client) (*gateway.Result, error) {
 		a.gw = gw
 		l := &lateAgent{start: func() (*agentProcess, error) { return start(ctx, uses) }}
 		defer l.end()
@@ -236,9 +235,8 @@ func (c *Client) foreign(ctx context.Context) (*agents, error) {
 	return c.agents(workers), nil
 }
 
-// listOver is CacheMounts for an engine that is not lighter's.
-func (c *Client) listOver(ctx context.Context, a *agents) ([]engine.CacheMount, error) {
-	there, err := c.mountsThere(ctx)
+func (a *agents) list(ctx context.Context) ([]engine.CacheMount, error) {
+	there, err := a.c.mountsThere(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -252,9 +250,8 @@ func (c *Client) listOver(ctx context.Context, a *agents) ([]engine.CacheMount, 
 	return list, nil
 }
 
-// pushOver is PushMounts for an engine that is not lighter's.
-func (c *Client) pushOver(ctx context.Context, a *agents, list []engine.CacheMount, to engine.Mounts) error {
-	there, err := c.mountsThere(ctx)
+func (a *agents) push(ctx context.Context, list []engine.CacheMount, to engine.Mounts) error {
+	there, err := a.c.mountsThere(ctx)
 	if err != nil {
 		return err
 	}
@@ -264,12 +261,11 @@ func (c *Client) pushOver(ctx context.Context, a *agents, list []engine.CacheMou
 			uses = append(uses, useOf(m))
 		}
 	}
-	return c.withAgent(ctx, a, &client.SolveOpt{}, uses, a.startSaving, to.Save)
+	return a.with(ctx, &client.SolveOpt{}, uses, a.startSaving, to.Save)
 }
 
-// pullOver is PullMount for an engine that is not lighter's.
-func (c *Client) pullOver(ctx context.Context, a *agents, m engine.CacheMount, from engine.Mounts) error {
-	there, err := c.mountsThere(ctx, m.ID)
+func (a *agents) pull(ctx context.Context, m engine.CacheMount, from engine.Mounts) error {
+	there, err := a.c.mountsThere(ctx, m.ID)
 	switch {
 	case err != nil:
 		return err
@@ -281,7 +277,7 @@ func (c *Client) pullOver(ctx context.Context, a *agents, m engine.CacheMount, f
 	start := func(ctx context.Context, uses []mountUse) (*agentProcess, error) {
 		return a.startFilling(ctx, uses[0], there)
 	}
-	return c.withAgent(ctx, a, &client.SolveOpt{}, []mountUse{useOf(m)}, start, func(ctx context.Context, _ []engine.CacheMount, conn io.ReadWriteCloser) error {
+	return a.with(ctx, &client.SolveOpt{}, []mountUse{useOf(m)}, start, func(ctx context.Context, _ []engine.CacheMount, conn io.ReadWriteCloser) error {
 		return from.Restore(ctx, m, conn)
 	})
 }
