@@ -161,13 +161,19 @@ func (s *stepMounts) mount(dir string) *usedMount {
 		if dir != id && !(m.Input >= 0 && strings.HasPrefix(dir, id+":")) {
 			continue
 		}
-		u := &usedMount{CacheMount: engine.CacheMount{ID: id, Platform: s.platform}, dir: dir, selector: m.Selector, sharing: m.CacheOpt.Sharing}
-		if inputs := s.step.Inputs(); m.Input >= 0 && int(m.Input) < len(inputs) {
-			u.Base = recipeOf(inputs[m.Input].Vertex, map[digest.Digest]string{})
-		}
-		return u
+		u := s.uses(m, dir)
+		return &u
 	}
 	return nil
+}
+
+// uses is a mount of the step that has its contents in the directory dir.
+func (s *stepMounts) uses(m *pb.Mount, dir string) usedMount {
+	u := usedMount{CacheMount: engine.CacheMount{ID: m.CacheOpt.ID, Platform: s.platform}, dir: dir, selector: m.Selector, sharing: m.CacheOpt.Sharing}
+	if inputs := s.step.Inputs(); m.Input >= 0 && int(m.Input) < len(inputs) {
+		u.Base = recipeOf(inputs[m.Input].Vertex, map[digest.Digest]string{})
+	}
+	return u
 }
 
 // recipeOf is the recipe of a step. known holds those of steps that were met before.
@@ -214,7 +220,7 @@ func (s *stepMounts) lookAhead(ctx context.Context, group session.Group) error {
 		if m.MountType != pb.MountType_CACHE || m.CacheOpt == nil || m.Input >= 0 {
 			continue
 		}
-		u := usedMount{CacheMount: engine.CacheMount{ID: m.CacheOpt.ID, Platform: s.platform}, dir: m.CacheOpt.ID, selector: m.Selector, sharing: m.CacheOpt.Sharing}
+		u := s.uses(m, m.CacheOpt.ID)
 		s.travel.remember(s.step.Digest(), u) // it may join a mount that is in use, and never search for it
 		from := s.source(ctx, group, u.ID)
 		if from == nil {
