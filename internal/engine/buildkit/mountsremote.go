@@ -122,6 +122,11 @@ func (c *Client) restore(ctx context.Context, from engine.Mounts, a *agents, use
 		ids = append(ids, u.ID, unfinishedID+u.ID)
 	}
 	here, err := c.mountsThere(ctx, ids...)
+	if half := here.half(); err == nil && len(half) > 0 {
+		if err = c.drop(ctx, half); err == nil {
+			here, err = c.mountsThere(ctx, ids...)
+		}
+	}
 	if err != nil {
 		stay(statuses, err)
 		return ctx.Err()

@@ -30,6 +30,7 @@ type mountThere struct {
 	base   string // BuildKit's name for what it starts from; "" for an empty directory
 	what   string // BuildKit's description
 	used   time.Time
+	times  int // that it was used
 	inUse  bool
 	// BuildKit counts its bytes: it shows a copy of the record, and whoever wants the
 	// mount gets another one.
@@ -64,6 +65,15 @@ func (l mountsThere) has(id string, inUse bool) bool {
 func (l mountsThere) whole(id string) bool {
 	is := func(id string) bool { return l.has(id, true) || l.has(id, false) }
 	return is(id) && !is(unfinishedID+id)
+}
+
+// half are mounts that begin with contents, and of which nobody can tell how much
+// came in before the agent was killed: no step has used them since.
+func (l mountsThere) half() mountsThere {
+	return l.which(func(m mountThere) bool {
+		marked := l.has(unfinishedID+m.id, false)
+		return marked && m.base != "" && m.madeByContainer() && m.times <= 1 && !m.inUse
+	})
 }
 
 // which are those that f says.
@@ -110,7 +120,7 @@ func (c *Client) listThere(ctx context.Context, ids []string) (list mountsThere,
 		return nil, fmt.Errorf("list cache mounts: %w", err)
 	}
 	for _, u := range usage {
-		m := mountThere{record: u.ID, id: describedID(u.Description), what: u.Description, inUse: u.InUse, counted: !u.Mutable}
+		m := mountThere{record: u.ID, id: describedID(u.Description), what: u.Description, times: u.UsageCount, inUse: u.InUse, counted: !u.Mutable}
 		if len(u.Parents) > 0 {
 			m.base = u.Parents[0]
 		}
