@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/lighter-oci/lighter/internal/image/imagetest"
 	"github.com/lighter-oci/lighter/internal/registry/registrytest"
 )
 
@@ -290,4 +292,112 @@ func TestPublishOverlaps(t *testing.T) {
 		t.Error("it failed")
 	}
 	r.tags(releaseTags...)
+}
+
+// TestPublishRefused has a registry that does not take the release, or not all of
+// it. One line says so, and nothing is published by halves.
+func TestPublishRefused(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{})
+	readOnly := registrytest.Start(t, registrytest.Options{ReadOnly: true})
+	refuse := func(code int, method, part string) registrytest.Fault {
+		return func(w http.ResponseWriter, req *http.Request) bool {
+			if req.Method != method || !strings.Contains(req.URL.Path, part) {
+				return false
+			}
+			w.WriteHeader(code)
+			return true
+		}
+	}
+	for _, tt := range []struct {
+		name  string
+		reg   *registrytest.Server
+		fault registrytest.Fault
+		says  []string
+		tags  []string
+	}{
+		{"read-only", readOnly, nil, []string{"/read-only: ", "status 405", " → "}, nil},
+		{"401", reg, refuse(401, http.MethodPost, "/blobs/uploads/"), []string{"/401: ", "no credential", " → "}, nil},
+		{"403", reg, refuse(403, http.MethodPost, "/blobs/uploads/"), []string{"/403: ", "access denied", " → "}, nil},
+		{"manifest", reg, refuse(403, http.MethodPut, "/manifests/sha256:"), []string{"/manifest@sha256:", "access denied", " → "}, nil},
+		{"tag", reg, refuse(403, http.MethodPut, "/manifests/latest"), []string{"2 of 4 tags are set: ", "/tag:latest: ", "access denied", " → the same command sets the others"}, releaseTags[:2]},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRelease(t, tt.reg, tt.name)
+			r.watch(tt.fault)
+			c := r.start(r.publish()...)
+			line := c.failed(exitFailed)
+			for _, want := range tt.says {
+				if !strings.Contains(line, want) {
+					t.Errorf("no %q in %q", want, line)
+				}
+			}
+			r.tags(tt.tags...)
+			if tt.tags == nil {
+				r.version("1.2.3")
+			} else {
+				r.version("1.3.0")
+				for _, want := range []string{r.name + ":1.3.0 +set ", r.name + ":latest +not set ", r.name + ":loud +not set "} {
+					if !regexp.MustCompile(want).MatchString(c.stdout.String()) {
+						t.Errorf("no %q in %s", want, c.stdout.String())
+					}
+				}
+			}
+			if tt.reg == reg {
+				r.complete()
+			}
+		})
+	}
+}
+
+// TestPublishTaken finds another image under a version: no tag of any image is
+// set, and the version is taken back.
+func TestPublishTaken(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{})
+	r := newRelease(t, reg, "taken")
+	f := &imagetest.Fixture{Tag: "loud-1.3.0"}
+	f.AddImage(t, amd64, f.AddForeignGzip(t, imagetest.Tar(t, 1, 100)))
+	reg.Push(t, r.name, f)
+	line := r.fails(r.publish()...)
+	if !strings.Contains(line, "/taken:loud-1.3.0 is taken: ") || !strings.Contains(line, "→ no tag was moved; publish another version") {
+		t.Errorf("it says %q", line)
+	}
+	r.version("1.2.3")
+	r.tags("loud-1.3.0")
+	r.ok("publish", "--bump", "1.4.0", "app")
+	r.tags("1.4.0", "loud-1.3.0", "latest", "loud")
+}
+
+// TestPublishFullDisk has no room where it compiles, packs, and remembers.
+func TestPublishFullDisk(t *testing.T) {
+	reg := registrytest.Start(t, registrytest.Options{})
+	for _, tt := range []struct {
+		dir  string // that is full
+		says string
+	}{
+		{"tmp", "→ make room where it says so above"},
+		{"app/out", "→ make room where it says so above"},
+		{"cache", "memory of releases: "},
+	} {
+		t.Run(tt.dir, func(t *testing.T) {
+			r := newRelease(t, reg, "full-"+strings.ReplaceAll(tt.dir, "/", "-"))
+			dir := r.disk(tt.dir, 16<<20)
+			undo := fill(t, dir)
+			line := r.fails(r.publish()...)
+			if !strings.Contains(line, "no space left on device") || !strings.Contains(line, tt.says) || !strings.Contains(line, "make room") {
+				t.Errorf("it says %q", line)
+			}
+			r.version("1.2.3")
+			r.tags()
+			undo()
+			r.ok(r.publish()...)
+			r.version("1.3.0")
+			r.tags(releaseTags...)
+			if tt.dir == "tmp" { // with nothing to compile
+				defer fill(t, dir)()
+				if line := r.fails("pack", "--push", "-t", reg.Ref("full:1"), "app"); !strings.Contains(line, "plain layer: ") && !strings.Contains(line, "layer of ") || !strings.Contains(line, "make room") {
+					t.Errorf("it says %q", line)
+				}
+			}
+		})
+	}
 }

@@ -149,9 +149,21 @@ func exitCode(ctx context.Context, out *term.Output, verb string, said interrupt
 		out.Error(err)
 		return exitUsage
 	}
+	var hinted interface{ Hint() string }
+	if !errors.As(err, &hinted) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
+		err = fullError{err}
+	}
 	out.Error(err)
 	return exitFailed
 }
+
+// fullError is a disk that is full.
+type fullError struct{ error }
+
+func (e fullError) Unwrap() error { return e.error }
+
+// Hint is the next step.
+func (fullError) Hint() string { return "make room there; the same command goes on" }
 
 // usageError is a command line that makes no sense.
 type usageError struct{ error }

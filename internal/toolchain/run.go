@@ -77,10 +77,27 @@ type FailedError struct {
 }
 
 func (e *FailedError) Error() string {
-	return fmt.Sprintf("%s: %s failed: %v", platforms.Format(e.Build.Platform), strings.Join(e.Argv[:min(len(e.Argv), 2)], " "), e.Err)
+	why := ""
+	if e.full() {
+		why = ", " + noSpace
+	}
+	return fmt.Sprintf("%s: %s failed: %v%s", platforms.Format(e.Build.Platform), strings.Join(e.Argv[:min(len(e.Argv), 2)], " "), e.Err, why)
+}
+
+// noSpace is what all compilers say of a full disk, in these letters or with a
+// capital.
+const noSpace = "no space left on device"
+
+func (e *FailedError) full() bool {
+	return bytes.Contains(bytes.ToLower(e.Output), []byte(noSpace))
 }
 
 func (e *FailedError) Unwrap() error { return e.Err }
 
 // Hint is the next step.
-func (e *FailedError) Hint() string { return "what it says is above" }
+func (e *FailedError) Hint() string {
+	if e.full() {
+		return "make room where it says so above"
+	}
+	return "what it says is above"
+}
