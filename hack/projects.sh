@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Real projects that make bench compiles, here and in a builder image. Prints a
 # directory with src, the project; base, an OCI layout of an image that has its
-# compiler, of the same version as the one of this machine; and of Go's, proxy,
-# the modules that the project needs.
+# compiler; version, which one that is; and of Go's, proxy, the modules that the
+# project needs.
 #
 #   hack/projects.sh go     Miniflux, a server of 85,000 lines with 31 modules
 #   hack/projects.sh rust   ripgrep and the 63 crates that it names, as Debian has
@@ -30,6 +30,7 @@ go_project() { # DIR
   mv "$tmp/mod/cache/download" "$1/proxy"
   chmod -R u+w "$tmp/mod"
   got=$(go env GOROOT)
+  go env GOVERSION >"$1/version"
   SOURCE_DATE_EPOCH=1700000000 mmdebstrap --quiet --variant=minbase "$suite" "$tmp/root.tar" </dev/null >&2
   tar -rf "$tmp/root.tar" --owner=0 --group=0 --transform "s#^\.#./usr/local/go#" --exclude=./test --exclude=./doc -C "$got" .
   go run ./hack/mkbase -cmd bash "$tmp/root.tar" "$1/base"
@@ -51,6 +52,7 @@ rust_project() { # DIR
     "$suite" "$tmp/root.tar" </dev/null >&2
   mkdir "$1/src" "$tmp/crates"
   tar -xzf "$tmp"/source/rust-ripgrep_*.orig.tar.gz --strip-components=1 -C "$1/src"
+  tar -xOf "$tmp/root.tar" ./var/lib/dpkg/status | awk '$1 == "Package:" { p = $2 } p == "rustc" && $1 == "Version:" { sub(/[+~-].*/, "", $2); print "rustc " $2 }' >"$1/version"
   tar -xf "$tmp/root.tar" -C "$tmp/crates" --strip-components=5 ./usr/share/cargo/registry
   tar --delete -f "$tmp/root.tar" ./usr/share/cargo/registry
   rust_vendor "$1/src"

@@ -49,6 +49,9 @@ func onePacks(ctx context.Context, opt options, prepare func(context.Context, op
 		return nil, err
 	}
 	defer b.reg.Close()
+	if err := b.sameCompiler(ctx); err != nil {
+		return nil, err
+	}
 	for _, w := range b.ways {
 		stop, err := b.ready(ctx, w)
 		if err != nil {
@@ -70,7 +73,9 @@ type packBench struct {
 	line    string // by this, with a number
 	env     []string
 	ways    []*way
-	reg     *counter
+
+	compiler []string // that says its version
+	reg      *counter
 }
 
 // way is one way from the project to a pushed image.
@@ -144,6 +149,23 @@ func (b *packBench) ready(ctx context.Context, w *way) (stop func(), err error) 
 	return engine.stop, err
 }
 
+// sameCompiler tells which compiler everybody uses, or that not everybody uses one.
+func (b *packBench) sameCompiler(ctx context.Context) error {
+	want, err := os.ReadFile(filepath.Join(b.project, "version"))
+	if err != nil {
+		return fmt.Errorf("%w: make it anew with hack/projects.sh", err)
+	}
+	out, err := exec.CommandContext(ctx, b.compiler[0], b.compiler[1:]...).Output()
+	if err != nil {
+		return err
+	}
+	if in := strings.TrimSpace(string(want)); !strings.Contains(string(out)+" ", in+" ") {
+		return fmt.Errorf("the builder image has %s, this machine %s: the ratios would be the compilers'", in, strings.TrimSpace(string(out)))
+	}
+	fmt.Printf("%s: %s here and in the builder image; images are %s, base images gzip as they come;\n  the Dockerfiles' alpine is made of Debian's packages, of what Alpine's has (hack/base-images.sh)\n", b.name, strings.TrimSpace(string(out)), b.opt.compression)
+	return nil
+}
+
 func replaced(args []string, from, to string) []string {
 	out := slices.Clone(args)
 	for i := range out {
@@ -212,8 +234,8 @@ func (b *packBench) compare(ctx context.Context) ([]figure, error) {
 	return b.figures(), nil
 }
 
-// most of a list is its median.
-func most(list []packed, f func(packed) float64) float64 {
+// middle is the median of a list.
+func middle(list []packed, f func(packed) float64) float64 {
 	v := make([]float64, 0, len(list))
 	for _, p := range list {
 		v = append(v, f(p))
@@ -237,15 +259,15 @@ func (b *packBench) figures() []figure {
 	fmt.Printf("\n%s, medians of %d rounds on %d cores\n  %-32s %10s %10s %10s %12s %12s\n", b.name, b.opt.rounds, runtime.NumCPU(),
 		"", "cold", "one line", "unchanged", "then pushed", "image")
 	for _, w := range b.ways {
-		fmt.Printf("  %-32s %8.2f s %8.2f s %8.2f s %12s %12s\n", w.name, most(w.cold, seconds), most(w.warm, seconds), most(w.unchanged, seconds),
-			report.Bytes(int64(most(w.warm, pushed))), report.Bytes(w.size))
+		fmt.Printf("  %-32s %8.2f s %8.2f s %8.2f s %12s %12s\n", w.name, middle(w.cold, seconds), middle(w.warm, seconds), middle(w.unchanged, seconds),
+			report.Bytes(int64(middle(w.warm, pushed))), report.Bytes(w.size))
 	}
 	us, usual := b.ways[0], b.ways[1]
 	figures := []figure{
 		atLeast("one line, times faster than "+usual.name, times(usual.warm, us.warm, seconds), 10),
 		atLeast("image, times smaller than "+usual.name+"'s", float64(usual.size)/float64(us.size), 2.5),
-		atMost("unchanged, seconds", most(us.unchanged, seconds), 1),
-		atMost("unchanged, bytes pushed", most(us.unchanged, pushed), 0),
+		atMost("unchanged, seconds", middle(us.unchanged, seconds), 1),
+		atMost("unchanged, bytes pushed", middle(us.unchanged, pushed), 0),
 	}
 	for _, w := range b.ways[1:] {
 		if w != usual {

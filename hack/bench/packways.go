@@ -129,6 +129,7 @@ func goPacks(ctx context.Context, opt options) (*packBench, error) {
 	contexts["proxy"] = filepath.Join(b.project, "proxy")
 	b.source, b.text, b.line = "internal/cli/cli.go", "Show build information", "Show build information, %d"
 	b.env = []string{"GOPROXY=file://" + contexts["proxy"], "GOSUMDB=off", "GOTOOLCHAIN=local", "GOFLAGS=-modcacherw", "CGO_ENABLED=0"}
+	b.compiler = []string{"go", "version"}
 	// Each has caches of its own, cold at first.
 	own := func() []string {
 		return []string{"GOMODCACHE=HERE/mod", "GOCACHE=HERE/build", "XDG_CACHE_HOME=HERE/cache"}
@@ -162,6 +163,7 @@ func rustPacks(ctx context.Context, opt options) (*packBench, error) {
 	}
 	b.source, b.text, b.line = "crates/core/main.rs", `eprintln!("{}", err);`, `eprintln!("{} (%d)", err);`
 	b.env = []string{"PATH=/usr/bin:" + os.Getenv("PATH")} // Debian's
+	b.compiler = []string{"/usr/bin/rustc", "--version"}
 	out, err := exec.CommandContext(ctx, "/usr/bin/rustc", "-vV").Output()
 	if err != nil {
 		return nil, err
