@@ -174,12 +174,16 @@ func (a *agents) startFilling(ctx context.Context, u mountUse, before mountsTher
 
 // common are the mounts of every agent's container.
 func (a *agents) common(ctx context.Context) ([]gateway.Mount, error) {
+	a.once.Do(func() {
+		if a.err != nil {
+			return
+		}
+		if a.root, a.err = a.send(ctx); a.err != nil {
+			a.err = fmt.Errorf("bring the agent there: %w", a.err)
+		}
+	})
 	if a.err != nil {
 		return nil, a.err
-	}
-	a.once.Do(func() { a.root, a.err = a.send(ctx) })
-	if a.err != nil {
-		return nil, fmt.Errorf("bring the agent there: %w", a.err)
 	}
 	return slices.Clip([]gateway.Mount{
 		{Dest: pb.RootMount, Ref: a.root},
