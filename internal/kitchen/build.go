@@ -32,9 +32,7 @@ type buildView struct {
 	Head    template.HTML
 	Picture template.HTML
 	Steps   []stepView
-	Layers  []report.Layer
-	Table   report.Table
-	Rest    report.Report // findings, warnings, proofs, mounts
+	Extra   template.HTML // layers, proofs, findings, warnings
 	Parts   []history.Build
 	Before  *history.Build // the last one like this that ended well
 	Error   int            // which step has the first error, from 1
@@ -93,7 +91,7 @@ func (s *Server) liveView(r *http.Request, v *buildView) {
 	case <-r.Context().Done():
 		return
 	}
-	v.Head, v.Picture, v.Steps, v.After, v.Ver = watch.state(s)
+	watch.state(s, v)
 }
 
 // endedView is what the history has. Logs come when they are asked for, but that
@@ -103,7 +101,7 @@ func (s *Server) endedView(r *http.Request, v *buildView) error {
 	if err != nil {
 		return err
 	}
-	v.Rest, v.Layers, v.Table = rep, rep.Layers, rep.LayerTable()
+	v.Extra = template.HTML(s.partial("extra", rep))
 	v.Head = template.HTML(s.partial("head", headOf(rep, false)))
 	v.Picture = template.HTML(timeline(rep, time.Time{})) // every text in it is escaped
 	for i, step := range rep.Steps {

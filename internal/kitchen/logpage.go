@@ -38,9 +38,10 @@ type logView struct {
 	stepView
 	Find     string
 	Fragment bool
-	Prev     int // the lines before: ?before=
-	Next     int // ?from=
-	More     bool
+	Prev     int  // the lines before: ?before=
+	Next     int  // ?from=
+	More     bool // found than are shown
+	Part     bool // of the log was read
 }
 
 // logPage is a page of a log, or, for a script, only its lines.
@@ -60,12 +61,13 @@ func (s *Server) logPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := logView{Find: want.find, stepView: stepView{Step: step, Key: stepKey(step.ID), Build: id, Total: l.total, ErrorAt: l.errorAt, Lines: l.lines}}
+	v.Part = l.more
 	if n := len(l.lines); n > 0 {
 		v.First = l.lines[0].N
 		if want.find == "" && v.First > 1 {
 			v.Prev = v.First
 		}
-		if last := l.lines[n-1].N; want.find == "" && last < l.total {
+		if last := l.lines[n-1].N; want.find == "" && (last < l.total || l.more) {
 			v.Next = last + 1
 		}
 		v.More = want.find != "" && n == maxFound

@@ -116,8 +116,23 @@ type logRange struct {
 
 // logPart is what was found.
 type logPart struct {
-	lines          []logLine
-	total, errorAt int
+	lines   []logLine
+	total   int  // lines that were read
+	more    bool // there are others behind them, which were not
+	errorAt int
+}
+
+// end is the line before which reading ends; 0 is that of the log.
+func (want logRange) end() int {
+	switch {
+	case want.find != "":
+		return 0
+	case want.before > 0:
+		return want.before
+	case want.from > 0:
+		return want.from + pageLines
+	}
+	return 0
 }
 
 // readLog reads a step's log as it was recorded. It is passed over line by line, and
@@ -130,7 +145,10 @@ func (s *Server) readLog(ctx context.Context, id, step string, want logRange) (l
 	}
 	var lines []kept
 	find := []byte(strings.ToLower(want.find))
-	err := s.scanLog(ctx, id, step, func(raw []byte) {
+	err := s.scanLog(ctx, id, step, func(raw []byte) bool {
+		if part.more = want.end() > 0 && part.total+1 >= want.end(); part.more {
+			return false
+		}
 		part.total++
 		n := part.total
 		if part.errorAt == 0 && looksLikeError(string(raw)) {
@@ -139,20 +157,21 @@ func (s *Server) readLog(ctx context.Context, id, step string, want logRange) (l
 		switch {
 		case want.find != "":
 			if len(lines) >= maxFound || !bytes.Contains(bytes.ToLower(raw), find) {
-				return
+				return true
 			}
 		case want.before > 0:
-			if n >= want.before || n < want.before-pageLines {
-				return
+			if n < want.before-pageLines {
+				return true
 			}
 		case want.from > 0:
-			if n < want.from || n >= want.from+pageLines {
-				return
+			if n < want.from {
+				return true
 			}
 		case len(lines) >= 2*pageLines:
 			lines = append(lines[:0], lines[pageLines:]...)
 		}
 		lines = append(lines, kept{n, string(raw)})
+		return true
 	})
 	if want == (logRange{}) {
 		lines = lines[max(0, len(lines)-pageLines):]
@@ -166,8 +185,9 @@ func (s *Server) readLog(ctx context.Context, id, step string, want logRange) (l
 	return part, err
 }
 
-// scanLog gives out the lines of a log, each valid until the next.
-func (s *Server) scanLog(ctx context.Context, id, step string, give func([]byte)) error {
+// scanLog gives out the lines of a log, each valid until the next, until one is not
+// taken.
+func (s *Server) scanLog(ctx context.Context, id, step string, give func([]byte) bool) error {
 	var open []byte
 	for e, err := range s.store.Log(ctx, id, step) {
 		if err != nil {
@@ -182,13 +202,15 @@ func (s *Server) scanLog(ctx context.Context, id, step string, give func([]byte)
 				}
 				break
 			}
+			line := data[:i]
 			if len(open) > 0 {
-				give(append(open, data[:i]...))
-				open = open[:0]
-			} else {
-				give(data[:i])
+				open = append(open, line...)
+				line = open
 			}
-			data = data[i+1:]
+			if !give(line) {
+				return nil
+			}
+			open, data = open[:0], data[i+1:]
 		}
 	}
 	if len(open) > 0 {

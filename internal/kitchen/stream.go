@@ -93,6 +93,7 @@ type news struct {
 	Order   []string  `json:"order,omitempty"` // of all rows, where there are new ones
 	Head    string    `json:"head,omitempty"`
 	Picture string    `json:"picture,omitempty"`
+	Extra   string    `json:"extra,omitempty"`
 	Ver     int       `json:"ver"`
 	Over    bool      `json:"-"`
 }
@@ -106,7 +107,7 @@ type logNews struct {
 }
 
 func (n news) empty() bool {
-	return len(n.Logs) == 0 && len(n.Rows) == 0 && n.Head == "" && n.Picture == "" && !n.Over
+	return len(n.Logs) == 0 && len(n.Rows) == 0 && n.Head == "" && n.Picture == "" && n.Extra == "" && !n.Over
 }
 
 // since collects what a page that has seen the event after and the rendering ver
@@ -142,6 +143,9 @@ func (w *watch) since(s *Server, after uint64, ver int) (n news, seq uint64, now
 	}
 	if w.picture.ver > ver {
 		n.Picture = w.picture.html
+	}
+	if w.extra.ver > ver {
+		n.Extra = w.extra.html
 	}
 	n.Over, n.Ver = w.over, w.version
 	return n, w.seq, w.version, w.grown

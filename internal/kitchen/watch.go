@@ -105,6 +105,7 @@ type watch struct {
 	rows     []row
 	head     part
 	picture  part
+	extra    part // layers, warnings
 }
 
 // row is one step as it is shown.
@@ -198,6 +199,7 @@ func (w *watch) render(s *Server, now time.Time) {
 	rep := w.fold.Report()
 	w.head.set(s.partial("head", headOf(rep, running)), w.version)
 	w.picture.set(timeline(rep, when), w.version)
+	w.extra.set(s.partial("extra", rep), w.version)
 	old := map[string]row{}
 	for _, r := range w.rows {
 		old[r.Key] = r
@@ -259,7 +261,7 @@ func (s *Server) partial(name string, data any) string {
 }
 
 // state is everything at one moment, for a page.
-func (w *watch) state(s *Server) (head, picture template.HTML, steps []stepView, seq uint64, ver int) {
+func (w *watch) state(s *Server, into *buildView) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rendered = time.Time{}
@@ -275,7 +277,9 @@ func (w *watch) state(s *Server) (head, picture template.HTML, steps []stepView,
 				v.First = v.Lines[0].N
 			}
 		}
-		steps = append(steps, v)
+		into.Steps = append(into.Steps, v)
 	}
-	return template.HTML(w.head.html), template.HTML(w.picture.html), steps, w.seq, w.version // both are rendered by templates, or by report
+	// All are rendered by templates, or by report.
+	into.Head, into.Picture, into.Extra = template.HTML(w.head.html), template.HTML(w.picture.html), template.HTML(w.extra.html)
+	into.After, into.Ver = w.seq, w.version
 }

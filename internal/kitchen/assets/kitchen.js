@@ -149,6 +149,7 @@ function watch(build) {
       if (news.order) order(news.order);
       if (news.head) document.getElementById("head").innerHTML = news.head;
       if (news.picture) document.getElementById("picture").innerHTML = news.picture;
+      if (news.extra) document.getElementById("extra").innerHTML = news.extra;
       if (news.logs) news.logs.forEach(log);
     },
     // The page of a build that has ended has more: layers, findings, proof.
