@@ -97,6 +97,32 @@ func (d *dashboard) live(id, text string) {
 	}
 }
 
+func (d *dashboard) page(path string) string {
+	d.s.t.Helper()
+	resp, err := http.Get(d.url + path)
+	if err != nil {
+		d.s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		d.s.t.Fatal(err)
+	}
+	return string(data)
+}
+
+// studied has something found out, and wants a text on its page.
+func (d *dashboard) studied(path, want string) {
+	d.s.t.Helper()
+	if code := d.ask("POST", path, "", nil); code != http.StatusOK { // of the page that it leads to
+		d.s.t.Errorf("%s: %d", path, code)
+	}
+	eventually(d.s.t, path+" has ended", func() bool { return !strings.Contains(d.page(path), `class="state running"`) })
+	if text := d.page(path); !strings.Contains(text, want) {
+		d.s.t.Errorf("%s has no %q: %s", path, want, text)
+	}
+}
+
 // A real project in the dashboard: a build is seen live and stopped, another goes
 // through, a release is published and compared.
 func TestKitchen(t *testing.T) {
@@ -145,6 +171,16 @@ args = { WAIT = "`+s.asleep+`" }
 	}
 	if compared.B.Parent != release || compared.B.Steps.Cached == 0 {
 		t.Errorf("compared with %+v of %+v", compared.B, parts.Builds)
+	}
+
+	k.studied("/p/app/probe", `push zstd</th><td><span class="state done">`)
+	for _, b := range parts.Builds {
+		if b.Parent == release {
+			k.studied("/b/"+b.ID+"/tune", `<a href="/b/`+b.ID+`/tune.html">The report</a>`)
+			if text := k.page("/b/" + b.ID + "/tune.html"); !strings.Contains(text, "<svg") || !strings.Contains(text, "zstd:3") {
+				t.Errorf("the report: %.300s", text)
+			}
+		}
 	}
 
 	// Ctrl-C is how it ends, and no failure.

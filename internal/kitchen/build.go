@@ -24,6 +24,7 @@ func headOf(rep report.Report, running bool) headView { return headView{rep.Summ
 type buildView struct {
 	history.Build
 	Slug    string // of its project, where this server has it
+	Pushes  bool   // an image of it is in a registry
 	Live    bool
 	Mine    bool // this server can stop it
 	After   uint64
@@ -101,6 +102,7 @@ func (s *Server) endedView(r *http.Request, v *buildView) error {
 	if err != nil {
 		return err
 	}
+	v.Pushes = len(rep.Proofs) > 0
 	v.Extra = template.HTML(s.partial("extra", rep))
 	v.Head = template.HTML(s.partial("head", headOf(rep, false)))
 	v.Picture = template.HTML(timeline(rep, time.Time{})) // every text in it is escaped

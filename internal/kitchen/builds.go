@@ -46,7 +46,7 @@ func (s *Server) begin(p Project, c Choice, who, how string) ([]string, error) {
 func (s *Server) start(j *job) (*child, error) {
 	env := append(without(s.opt.Env, IDVariable, HowVariable, WhoVariable, tieVariable, markVariable),
 		IDVariable+"="+j.id, HowVariable+"="+j.how, WhoVariable+"="+j.who, tieVariable+"=stdin", markVariable+"="+j.id)
-	c, err := startChild(s.opt.Program, j.dir, j.args, env, j.id)
+	c, err := startChild(s.opt.Program, j.dir, j.args, env, j.id, nil)
 	s.watches.changed()
 	return c, err
 }

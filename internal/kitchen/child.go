@@ -38,9 +38,9 @@ type child struct {
 	err  error // how it ended, after done
 }
 
-// startChild runs program. Where this process dies, the kernel closes the tie, and
+// startChild runs program; out gets what it prints, nil is nowhere. Where this process dies, the kernel closes the tie, and
 // the child ends itself.
-func startChild(program, dir string, args, env []string, id string) (*child, error) {
+func startChild(program, dir string, args, env []string, id string, out io.Writer) (*child, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func startChild(program, dir string, args, env []string, id string) (*child, err
 	defer read.Close()
 	c := &child{cmd: exec.Command(program, args...), id: id, tie: write, said: &tail{}, done: make(chan struct{})}
 	c.cmd.Dir, c.cmd.Env = dir, env
-	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = read, io.Discard, c.said
+	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = read, out, c.said
 	// Whoever holds the other end of standard error must not keep a build running.
 	c.cmd.WaitDelay = time.Second
 	ownSession(c.cmd)

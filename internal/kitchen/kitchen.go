@@ -54,7 +54,6 @@ type Options struct {
 	Version string
 	History *history.Store
 	State   string       // directory of the lock
-	Insight Insight      // what other rooms know; nil is none
 	Warn    func(string) // what went wrong and stopped nothing; nil is nobody
 
 	proxy *url.URL
@@ -74,6 +73,7 @@ type Server struct {
 	streams  *limiter
 	requests *limiter
 	watches  watches
+	studies  studies
 	hooks    *hooks
 	pages    map[string]*template.Template
 	assets   assets
@@ -270,7 +270,8 @@ func (s *Server) close() error {
 		s.left(j, "the server ended before its turn came")
 	}
 	s.hooks.close(ctx)
-	s.end() // streams end
+	s.end() // streams and studies end
+	s.studies.all.Wait()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = s.http.Close()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,6 +34,23 @@ func (s *Server) stepOf(ctx context.Context, id, key string) (report.Step, error
 	return report.Step{}, fault{http.StatusNotFound, "the build has no step " + clip(key), "its page has them all"}
 }
 
+// liveTail is the end of a log that is being followed anyway.
+func (s *Server) liveTail(id, step string, want logRange) (logPart, bool) {
+	s.watches.mu.Lock()
+	w := s.watches.byID[id]
+	s.watches.mu.Unlock()
+	if w == nil || want != (logRange{}) {
+		return logPart{}, false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.logs[step]
+	if l == nil {
+		return logPart{}, false
+	}
+	return logPart{lines: slices.Clone(l.tail(pageLines)), total: l.total, errorAt: l.errorAt}, true
+}
+
 // logView is a part of one step's log.
 type logView struct {
 	stepView
@@ -55,7 +73,10 @@ func (s *Server) logPage(w http.ResponseWriter, r *http.Request) {
 	want := logRange{find: clip(strings.TrimSpace(q.Get("q")))}
 	want.before, _ = strconv.Atoi(q.Get("before"))
 	want.from, _ = strconv.Atoi(q.Get("from"))
-	l, err := s.readLog(r.Context(), id, step.ID, want)
+	l, live := s.liveTail(id, step.ID, want)
+	if !live {
+		l, err = s.readLog(r.Context(), id, step.ID, want)
+	}
 	if err != nil {
 		s.fail(w, r, err)
 		return

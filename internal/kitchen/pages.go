@@ -18,7 +18,7 @@ import (
 var templateFiles embed.FS
 
 // pageNames are the pages, a file each beside the layout and the partials.
-var pageNames = []string{"overview", "project", "build", "log", "history", "compare", "queue", "login", "error"}
+var pageNames = []string{"overview", "project", "build", "log", "history", "compare", "queue", "login", "tune", "probe", "error"}
 
 // view is what every page knows.
 type view struct {

@@ -62,6 +62,16 @@ type account struct {
 	Problem  string `json:"problem,omitempty"`
 }
 
+// repository is a project's image without its tag.
+func (p Project) repository() string { return untagged(p.Image) }
+
+func untagged(name string) string {
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		return name[:i]
+	}
+	return name
+}
+
 // accounts names the credentials for a project's image.
 func (s *Server) accounts(ctx context.Context, p Project) []account {
 	if p.Image == "" {
@@ -69,10 +79,7 @@ func (s *Server) accounts(ctx context.Context, p Project) []account {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	name := p.Image
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
-		name = name[:i]
-	}
+	name := p.repository()
 	host, _, ok := strings.Cut(name, "/")
 	if !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
 		name = "docker.io/" + name
