@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/posener/complete"
 
 	"github.com/lighter-oci/lighter/internal/history"
@@ -175,33 +174,24 @@ func forgot(out *term.Output, p history.Pruned, say bool) error {
 }
 
 type historyPruneCmd struct {
-	OlderThan time.Duration `placeholder:"720h" help:"Forget builds that are older, but for the last ten of each project (default 4320h, 180 days)."`
-	Keep      string        `placeholder:"SIZE" help:"Forget the oldest until the rest takes no more, as 500MB (default 1GB)."`
-	All       bool          `help:"Forget every build that has ended."`
-	Format    string        `enum:"text,json" default:"text" help:"text or json."`
+	OlderThan age    `placeholder:"720h" help:"Forget builds that are older, but for the last ten of each project (default 4320h, 180 days)."`
+	Keep      size   `placeholder:"SIZE" help:"Forget the oldest until the rest takes no more, as 500MB (default 1GB)."`
+	All       bool   `help:"Forget every build that has ended."`
+	Format    string `enum:"text,json" default:"text" help:"text or json."`
 }
 
 // Run forgets what is old.
 func (c historyPruneCmd) Run(ctx context.Context, out *term.Output) error {
-	if c.OlderThan < 0 {
-		return usageError{fmt.Errorf("--older-than %s: want a time that is not negative", c.OlderThan)}
-	}
-	age, keep := time.Duration(cmp.Or(c.OlderThan, history.DefaultMaxAge)), int64(history.DefaultMaxBytes)
-	switch {
-	case c.All:
+	keep := cmp.Or(int64(c.Keep), history.DefaultMaxBytes)
+	if c.All {
 		keep = 0
-	case c.Keep != "":
-		var err error
-		if keep, err = units.FromHumanSize(c.Keep); err != nil || keep < 0 {
-			return usageError{fmt.Errorf("--keep %q: want a size, as 500MB", c.Keep)}
-		}
 	}
 	store, err := openHistory(out)
 	if err != nil {
 		return err
 	}
 	defer store.Close() //nolint:errcheck // Prune has committed
-	p, err := store.Prune(ctx, age, keep)
+	p, err := store.Prune(ctx, cmp.Or(time.Duration(c.OlderThan), history.DefaultMaxAge), keep)
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,7 @@ CREATE TABLE builds (
 CREATE INDEX builds_project ON builds (project, id);
 CREATE INDEX builds_dir ON builds (dir, id);
 CREATE INDEX builds_parent ON builds (parent, id);
+CREATE INDEX builds_started ON builds (started); -- for what is too old
 CREATE INDEX builds_state ON builds (state, id);
 CREATE INDEX builds_stored ON builds (id, stored);
 CREATE TABLE chunks (

@@ -100,6 +100,15 @@ func (p *Pruned) remove(ctx context.Context, db *sql.DB, q string, args ...any) 
 	if err := tx.Commit(); err != nil {
 		return err
 	}
+	// Gives the pages that are free now back to the file system, a step a page.
+	if rows, err = db.QueryContext(ctx, "PRAGMA incremental_vacuum"); err != nil {
+		return err
+	}
+	for rows.Next() {
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
 	p.Builds, p.Bytes = p.Builds+len(list), p.Bytes+freed
 	return nil
 }
