@@ -147,17 +147,18 @@ func (p *packCmd) run(ctx context.Context, out *term.Output) (root digest.Digest
 		return "", err
 	}
 	spec.Compression = to[0].layers.Compression
-	if spec.SBOM, err = p.sbom(to); err != nil {
+	if spec.SBOM, err = p.sbom(to, proj.SBOM); err != nil {
 		return "", usageError{err}
 	}
 	view := out.NewPacking(p.Progress)
 	defer view.Close()
-	run := packing{packCmd: p, pool: pool, sending: sending, places: places, base: spec.Base, lies: lies, report: view.Add, rec: rec}
+	run := packing{packCmd: p, pool: pool, sending: sending, places: places, base: spec.Base, lies: lies, report: view.Add, rec: rec, hide: hidden(proj)}
 	for i := range to {
 		run.to = append(run.to, &to[i])
 		to[i].report = pack.Sent(to[i].where(), spec.Base.DiffIDs(), run.add)
 	}
-	img, err := pack.Make(ctx, pack.Options{Builds: builds, Spec: spec, Pool: pool, Ahead: run.ahead, Compiled: p.release.compiled, Report: run.add})
+	hiding := &hiding{hide: run.hide, part: map[string][]byte{}, to: run.add}
+	img, err := pack.Make(ctx, pack.Options{Builds: builds, Spec: spec, Pool: pool, Ahead: run.ahead, Compiled: p.release.compiled, Report: hiding.add})
 	if err != nil {
 		view.Close()
 		return "", run.failed(ctx, out, err)
@@ -192,6 +193,7 @@ type packing struct {
 	report  func(event.Event)
 	rec     *recording
 	notes   []string
+	hide    *strings.Replacer // of the project's secrets
 
 	mu   sync.Mutex
 	fold report.Build
@@ -274,7 +276,7 @@ func (r *packing) failed(ctx context.Context, out *term.Output, err error) error
 	}
 	var compiler *toolchain.FailedError
 	if errors.As(err, &compiler) && r.Quiet {
-		for line := range strings.Lines(string(compiler.Output)) {
+		for line := range strings.Lines(r.hide.Replace(string(compiler.Output))) {
 			fmt.Fprintln(out.Err, report.Clean(strings.TrimRight(line, "\r\n")))
 		}
 	}

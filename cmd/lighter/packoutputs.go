@@ -226,16 +226,18 @@ func (d *delivery) open(ctx context.Context, p *places) error {
 	return nil
 }
 
-// sbom reads --sbom.
-func (p *packCmd) sbom(to []delivery) (bool, error) {
+// sbom reads --sbom, and without it what the project's file says, where that has
+// a place.
+func (p *packCmd) sbom(to []delivery, file bool) (bool, error) {
+	placed := slices.ContainsFunc(to, func(d delivery) bool { return d.variants != nil })
 	if p.SBOM == "" {
-		return false, nil
+		return file && placed, nil
 	}
 	on, err := strconv.ParseBool(p.SBOM)
 	if err != nil {
 		return false, fmt.Errorf("--sbom %q: want true or false: a pack reads the binaries itself", p.SBOM)
 	}
-	if on && !slices.ContainsFunc(to, func(d delivery) bool { return d.variants != nil }) {
+	if on && !placed {
 		return false, errors.New("--sbom: daemons and docker archives have no place for it: add --push, or -o type=oci,dest=FILE")
 	}
 	return on, nil

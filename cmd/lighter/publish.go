@@ -138,8 +138,9 @@ func (p *publishCmd) check(ctx context.Context, out *term.Output, r *release) er
 	})
 	var failed *publish.CheckError
 	if errors.As(err, &failed) {
+		hide := hidden(r.proj)
 		for _, c := range failed.Failed {
-			for line := range strings.Lines(string(c.Output)) {
+			for line := range strings.Lines(hide.Replace(string(c.Output))) {
 				fmt.Fprintf(out.Err, "  %s: %s\n", c.Name, report.Clean(strings.TrimRight(line, "\r\n")))
 			}
 		}

@@ -47,6 +47,7 @@ type Project struct {
 
 	Include   []string `toml:"include" is:"include" help:"What a packed image on scratch has besides: certificates, tzdata (this machine's time zones), tmp (an empty /tmp). Default: certificates."`
 	UPX       bool     `toml:"upx" help:"Compress packed binaries with UPX: less to pull, slower to start."`
+	SBOM      bool     `toml:"sbom" help:"Attach to a packed image what its binaries say that they were made of."`
 	DebugInfo string   `toml:"debug-info" is:"path" help:"Directory where the debug information of packed binaries is kept; it never goes into the image."`
 
 	Entrypoint []string          `toml:"entrypoint" is:"word" help:"Of a packed image. Default: the first binary."`
