@@ -14,6 +14,7 @@ import (
 	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/engine/buildkit"
+	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/image/daemon"
 	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/report"
@@ -80,6 +81,9 @@ type buildCmd struct {
 	release string // the ID of that in the history
 
 	proj project.Project // that the flags were filled from, where there is one
+
+	cacheDir string              // OCI layout of the cache of layers, "" for none
+	savedTo  *image.LayoutTarget // of cache mounts; nil where none were saved to one
 }
 
 // Help is what `lighter build --help` says below the flags.
@@ -148,7 +152,9 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	if travel != nil && travel.To != nil {
 		req.SaveTo, req.SaveFailed = travel, to.always
 	}
+	caches := b.holdCaches(ctx)
 	resp, err := eng.Build(ctx, req, seen.add)
+	caches.sweep(ctx, out, b)
 	if err != nil {
 		return b.failed(ctx, out, &seen, err)
 	}

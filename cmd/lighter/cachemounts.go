@@ -159,7 +159,11 @@ func (b *buildCmd) travel(client *registry.Client, report func(event.Mount)) (*c
 		if _, err := mountsIn("--cache-mounts-to", to.ref, client, false); err != nil {
 			return nil, to, err
 		}
-		t.To = func() (cachemount.Place, error) { return mountsIn("--cache-mounts-to", to.ref, client, true) }
+		t.To = func() (cachemount.Place, error) {
+			place, err := mountsIn("--cache-mounts-to", to.ref, client, true)
+			b.savedTo, _ = place.Target.(*image.LayoutTarget)
+			return place, err
+		}
 		t.ToName, t.Push = to.ref, to.push
 	}
 	return t, to, nil

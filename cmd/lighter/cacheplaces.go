@@ -199,7 +199,7 @@ func (c cachePushCmd) Run(ctx context.Context, out *term.Output, flags *engineFl
 	if err := e.PushMounts(ctx, list, t); err != nil {
 		return err
 	}
-	return travelled(out, told, c.Format)
+	return errors.Join(travelled(out, told, c.Format), swept(ctx, place))
 }
 
 // pick are the mounts of the names that were given, or all.
@@ -340,5 +340,5 @@ func (c cachePruneCmd) prune(ctx context.Context, out *term.Output, o cachemount
 	if len(gone) == 0 {
 		fmt.Fprintln(out.Err, "nothing to drop")
 	}
-	return nil
+	return swept(ctx, place)
 }

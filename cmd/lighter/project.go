@@ -249,6 +249,9 @@ func mountsBeside(ref string) string {
 	return ref + "-" + mountsTag
 }
 
+// layersTag is the name of layers in a directory.
+const layersTag = "buildcache"
+
 // inGHA is the cache of GitHub Actions.
 const inGHA = "gha"
 
@@ -259,16 +262,19 @@ func (b *buildCmd) useCache(layers, mounts string, keys []string, write bool) (t
 		return []string{"no cache (gha is for GitHub Actions)"}
 	}
 	if layers != "" && len(b.CacheFrom) == 0 && len(b.CacheTo) == 0 {
-		kind, from, to := "type=registry", "ref="+layers, "ref="+layers
+		kind, from, to, tag := "type=registry", "ref="+layers, "ref="+layers, ""
 		if dir, ok := strings.CutPrefix(layers, "oci:"); ok {
+			// latest, which it is elsewhere, may be an image.
 			kind, from, to = "type=local", "src="+dir, "dest="+dir
+			tag = "tag=" + layersTag
+			b.cacheDir = dir
 		}
 		if layers == inGHA {
 			kind, from, to = "type=gha", "", ""
 		}
-		b.CacheFrom = []string{csvLine(kind, from)}
+		b.CacheFrom = []string{csvLine(kind, from, tag)}
 		if write {
-			b.CacheTo = []string{csvLine(kind, to, "mode=max", "ignore-error=true")}
+			b.CacheTo = []string{csvLine(kind, to, tag, "mode=max", "ignore-error=true")}
 		}
 		took = append(took, "cache "+layers)
 	}

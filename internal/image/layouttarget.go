@@ -27,7 +27,14 @@ import (
 type LayoutTarget struct {
 	dir   string
 	begin func() error // makes the directory a layout, before the first thing is written
+
+	mu   sync.Mutex
+	held *flock.Flock // a share of the lock of its content, nil before it is used
+	was  []string     // digests that the index had when it was taken
 }
+
+// uploadPrefix begins the names of uploads that are not whole yet.
+const uploadPrefix = ".upload-"
 
 // CreateLayout uses a directory as a layout, and makes one where there is none.
 // A directory that holds something else is refused.
@@ -132,6 +139,7 @@ func (t *LayoutTarget) Has(ctx context.Context, desc ocispec.Descriptor) (bool, 
 	if err != nil {
 		return false, err
 	}
+	t.Hold(ctx)
 	info, err := os.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -155,7 +163,8 @@ func (t *LayoutTarget) Upload(ctx context.Context) (Upload, error) {
 	if err := t.begin(); err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp(t.path(ocispec.ImageBlobsDir), ".upload-*")
+	t.Hold(ctx)
+	f, err := os.CreateTemp(t.path(ocispec.ImageBlobsDir), uploadPrefix+"*")
 	if err != nil {
 		return nil, fmt.Errorf("OCI layout %s: %w", t.dir, err)
 	}

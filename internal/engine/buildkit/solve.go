@@ -1,6 +1,7 @@
 package buildkit
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/ociindex"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
@@ -63,8 +65,8 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 		return nil, err
 	}
 	for _, e := range req.CacheFrom {
-		if noLocalCache(e) {
-			sink(event.Event{Time: time.Now(), Warning: &event.Warning{Note: true, Short: "no cache in " + e.Attrs["src"] + ": the directory does not exist"}})
+		if why := noLocalCache(e); why != "" {
+			sink(event.Event{Time: time.Now(), Warning: &event.Warning{Note: true, Short: "no cache in " + e.Attrs["src"] + ": " + why}})
 		}
 	}
 	view := newEvents(sink, hidden)
@@ -291,7 +293,7 @@ func (c *Client) attachables(req engine.Request, secrets map[string][]byte, opt 
 // build's compression unless it says otherwise, so that layers are shared.
 func caches(req engine.Request, opt *client.SolveOpt) error {
 	for _, e := range req.CacheFrom {
-		if noLocalCache(e) {
+		if noLocalCache(e) != "" {
 			continue // and Build says so; BuildKit would make the directory
 		}
 		opt.CacheImports = append(opt.CacheImports, client.CacheOptionsEntry{Type: e.Type, Attrs: maps.Clone(e.Attrs)})
@@ -311,14 +313,23 @@ func caches(req engine.Request, opt *client.SolveOpt) error {
 	return nil
 }
 
-// noLocalCache tells a cache in a directory that does not exist: a first build,
-// or a misspelt path.
-func noLocalCache(e engine.Entry) bool {
+// noLocalCache says why there is no cache in a directory: a first build, or a
+// misspelt path; "" where there may be one.
+func noLocalCache(e engine.Entry) string {
 	if e.Type != "local" {
-		return false
+		return ""
 	}
-	_, err := os.Stat(e.Attrs["src"])
-	return errors.Is(err, os.ErrNotExist)
+	if _, err := os.Stat(e.Attrs["src"]); errors.Is(err, os.ErrNotExist) {
+		return "the directory does not exist"
+	}
+	if e.Attrs["digest"] != "" {
+		return ""
+	}
+	tag := cmp.Or(e.Attrs["tag"], "latest")
+	if d, err := ociindex.NewStoreIndex(e.Attrs["src"]).Get(tag); errors.Is(err, os.ErrNotExist) || err == nil && d == nil {
+		return "it has none by the name " + tag
+	}
+	return ""
 }
 
 // setCompression writes what the engine reads. eStargz is BuildKit's own.
