@@ -159,10 +159,11 @@ func (b *packBench) sameCompiler(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if in := strings.TrimSpace(string(want)); !strings.Contains(string(out)+" ", in+" ") {
-		return fmt.Errorf("the builder image has %s, this machine %s: the ratios would be the compilers'", in, strings.TrimSpace(string(out)))
+	in, here := strings.TrimSpace(string(want)), strings.TrimSpace(string(out))
+	if !strings.Contains(here+" ", in+" ") {
+		return fmt.Errorf("the builder image has %s, this machine %s: the ratios would be the compilers'", in, here)
 	}
-	fmt.Printf("%s: %s here and in the builder image; images are %s, base images gzip as they come;\n  the Dockerfiles' alpine is made of Debian's packages, of what Alpine's has (hack/base-images.sh)\n", b.name, strings.TrimSpace(string(out)), b.opt.compression)
+	fmt.Printf("%s: %s here and in the builder image; images are %s, base images gzip as they come;\n  the Dockerfiles' alpine is made of Debian's packages, of what Alpine's has (hack/base-images.sh)\n", b.name, here, b.opt.compression)
 	return nil
 }
 
