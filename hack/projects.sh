@@ -65,8 +65,8 @@ rust_vendor() { # SRC
   # Debian has neither the allocator for musl nor a feature for nightly Rust; and
   # debug information in a release is ripgrep's own choice, which few share.
   sed -i '/^\[target\..*jemallocator\]/,/^$/d; /^simd-accel/d; /^\[profile.release\]/,/^$/d' "$1/Cargo.toml"
-  mkdir "$1/.cargo" "$1/vendor"
-  rm -f "$1/Cargo.lock"
+  mkdir -p "$1/.cargo" "$1/vendor"
+  rm -f "$1/Cargo.lock" "$1"/.cargo/*
   printf '[source.crates-io]\nreplace-with = "vendored"\n\n[source.vendored]\ndirectory = "%s"\n' "$tmp/crates" >"$1/.cargo/config.toml"
   (cd "$1" && PATH=/usr/bin:$PATH cargo generate-lockfile --offline >&2)
   awk '$1 == "name" { name = $3 } $1 == "version" { print name "-" $3 }' "$1/Cargo.lock" | tr -d '"' |
