@@ -150,6 +150,10 @@ func quoted(s string) string {
 // shoot writes a screenshot of the whole page.
 func (b *browser) shoot(name string) {
 	b.t.Helper()
+	// What is out of sight is not drawn: the window is made as high as the page.
+	at := js[struct{ W, H int64 }](b, `({W: innerWidth, H: document.documentElement.scrollHeight})`)
+	act(b, "height", chromedp.EmulateViewport(at.W, at.H))
+	act(b, "drawn", chromedp.Sleep(100*time.Millisecond))
 	png := act(b, "screenshot", chromedp.FullScreenshot(100))
 	if err := os.WriteFile(filepath.Join(b.dir, name+".png"), png, 0o644); err != nil {
 		b.t.Fatal(err)
@@ -160,9 +164,9 @@ func (b *browser) shoot(name string) {
 func (b *browser) looks(name string) {
 	b.t.Helper()
 	for _, s := range []screen{phone, desk} {
-		b.size(s)
 		for _, scheme := range []string{"dark", "light"} {
 			b.prefers("prefers-color-scheme", scheme)
+			b.size(s)
 			b.shoot(name + "-" + s.name + "-" + scheme)
 		}
 	}

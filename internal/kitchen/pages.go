@@ -2,13 +2,13 @@ package kitchen
 
 import (
 	"bytes"
-	"cmp"
 	"embed"
 	"fmt"
 	"html/template"
 	"net/http"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/lighter-oci/lighter/internal/history"
 	"github.com/lighter-oci/lighter/internal/report"
@@ -59,8 +59,35 @@ var words = template.FuncMap{
 	"ago":     func(t time.Time) string { return ago(time.Since(t)) },
 	"stepKey": stepKey,
 	"glyph":   glyph,
-	"label":   func(name string) string { return cmp.Or(name, "default") },
+	"label":   variantLabel,
+	"unit":    unit,
 	"percent": func(part, all int) string { return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(max(all, 1))) },
+}
+
+// variantLabel is the name of a variant; that of the project itself is "" or, on a
+// command line, ".".
+func variantLabel(name string) string {
+	if name == "" || name == "." {
+		return "default"
+	}
+	return name
+}
+
+// unit sets the units of a figure apart from its digits, "1m 29s" or "3.21 MB".
+func unit(figure string) template.HTML {
+	var b strings.Builder
+	letters := false
+	for _, r := range figure {
+		if is := unicode.IsLetter(r); is != letters {
+			b.WriteString(map[bool]string{true: `<span class="u">`, false: `</span>`}[is])
+			letters = is
+		}
+		b.WriteString(template.HTMLEscapeString(string(r)))
+	}
+	if letters {
+		b.WriteString(`</span>`)
+	}
+	return template.HTML(b.String()) // escaped
 }
 
 // glyph stands before each word for a state, so that colour is never all there is.

@@ -28,6 +28,7 @@ type job struct {
 	ticket *history.Ticket
 	child  *child        // once it runs; set under the queue's mu
 	stop   bool          // somebody wants it gone
+	over   chan struct{} // closed when it is, and the history knows; made when it is started
 	done   chan struct{} // closed when the history knows how it ended
 }
 
@@ -74,6 +75,7 @@ func (q *queue) fill() {
 		q.waiting = slices.Delete(q.waiting, i, i+1)
 		q.running = append(q.running, j)
 		q.turn(q.turns, j)
+		j.over = make(chan struct{})
 		q.all.Go(func() { q.run(j) })
 	}
 }

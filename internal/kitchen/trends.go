@@ -49,7 +49,7 @@ func (s *Server) trends(ctx context.Context, p Project, recent []history.Build) 
 	}
 	of = like.Verb
 	if like.Variant != "" {
-		of += " " + like.Variant
+		of += " " + variantLabel(like.Variant)
 	}
 	return of, pictures, nil
 }
