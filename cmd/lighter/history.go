@@ -64,7 +64,7 @@ func (c historyLsCmd) Run(ctx context.Context, out *term.Output) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close() //nolint:errcheck // which was only read
+	defer store.Close()
 	list, err := store.List(ctx, f)
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (c historyRmCmd) Run(ctx context.Context, out *term.Output) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close() //nolint:errcheck // Remove has committed
+	defer store.Close()
 	var ids []string
 	for _, typed := range c.IDs {
 		id, err := store.Find(ctx, typed)
@@ -190,7 +190,7 @@ func (c historyPruneCmd) Run(ctx context.Context, out *term.Output) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close() //nolint:errcheck // Prune has committed
+	defer store.Close()
 	p, err := store.Prune(ctx, cmp.Or(time.Duration(c.OlderThan), history.DefaultMaxAge), keep)
 	if err != nil {
 		return err
@@ -207,7 +207,7 @@ func buildsHere(complete.Args) []string {
 	if err != nil {
 		return nil
 	}
-	defer store.Close() //nolint:errcheck // which was only read
+	defer store.Close()
 	list, _ := store.List(context.Background(), history.Filter{})
 	ids := []string{}
 	for _, b := range list {

@@ -32,7 +32,7 @@ func (c historyLogsCmd) Run(ctx context.Context, out *term.Output) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close() //nolint:errcheck // which was only read
+	defer store.Close()
 	step, err := c.step(ctx, store, b)
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func (p *logPrinter) add(ctx context.Context, l event.Log) error {
 		p.order = append(p.order, l.Step)
 	}
 	if l.Dropped > 0 {
-		if err := p.line(ctx, l.Step, []byte(fmt.Sprintf("(%s were not recorded)", report.Bytes(int64(l.Dropped))))); err != nil {
+		if err := p.line(ctx, l.Step, fmt.Appendf(nil, "(%s were not recorded)", report.Bytes(int64(l.Dropped)))); err != nil {
 			return err
 		}
 	}
@@ -231,7 +231,7 @@ func (c historyExportCmd) Run(ctx context.Context, out *term.Output) (err error)
 	if err != nil {
 		return err
 	}
-	defer store.Close() //nolint:errcheck // which was only read
+	defer store.Close()
 	rep, err := store.Report(ctx, b.ID)
 	if err != nil {
 		return err

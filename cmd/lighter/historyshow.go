@@ -50,7 +50,7 @@ func (c historyShowCmd) Run(ctx context.Context, out *term.Output) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close() //nolint:errcheck // which was only read
+	defer store.Close()
 	rep, err := store.Report(ctx, b.ID)
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (c historyCompareCmd) Run(ctx context.Context, out *term.Output) error {
 	if err != nil {
 		return err
 	}
-	defer store.Close() //nolint:errcheck // which was only read
+	defer store.Close()
 	before, after, err := c.pair(ctx, store)
 	if err != nil {
 		return err

@@ -224,7 +224,7 @@ func (s *Store) setAside(ctx context.Context, why error) error {
 	if err := l.Lock(); err != nil {
 		return err
 	}
-	defer l.Close() //nolint:errcheck // of a file that was not written
+	defer l.Close()
 	// Where it is another file by now, another process was here before.
 	if now, err := os.Stat(s.file()); err != nil || !os.SameFile(now, s.opened) {
 		return nil

@@ -300,7 +300,7 @@ func TestFilter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.End(t.Context(), Outcome{State: Done}) //nolint:errcheck // the test is over
+	defer r.End(t.Context(), Outcome{State: Done})
 	live := r.ID()
 	for name, tt := range map[string]struct {
 		f    Filter
@@ -440,7 +440,7 @@ func TestModes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ticket.Leave(t.Context(), Outcome{State: Killed}) //nolint:errcheck // the test is over
+	defer ticket.Leave(t.Context(), Outcome{State: Killed})
 	r, err := s.Begin(Begun{Project: "p"})
 	if err != nil {
 		t.Fatal(err)

@@ -79,13 +79,12 @@ func (s *Store) tail(ctx context.Context, id string, give func(event.Event) bool
 	if err != nil {
 		return false, err
 	}
-	defer f.Close() //nolint:errcheck // which is only read
+	defer f.Close()
 	lines := tail{r: f}
 	for looked := time.Now(); ; {
 		data, err := lines.next()
 		if err == nil {
-			l, err := decode(data)
-			if err == nil && l.Ended != nil || err == nil && l.isEvent() && !give(l.Event) {
+			if l, ok := readable(data); ok && (l.Ended != nil || l.isEvent() && !give(l.Event)) {
 				return false, nil
 			}
 			continue
@@ -98,7 +97,7 @@ func (s *Store) tail(ctx context.Context, id string, give func(event.Event) bool
 		}
 		if time.Since(looked) > lookup {
 			looked = time.Now()
-			if alive, err := held(path); err != nil || !alive {
+			if !held(path) {
 				return true, nil
 			}
 		}
@@ -116,7 +115,7 @@ func (s *Store) sofar(id string) iter.Seq2[event.Event, error] {
 			yield(event.Event{}, err)
 			return
 		}
-		defer f.Close() //nolint:errcheck // which is only read
+		defer f.Close()
 		lines := tail{r: f}
 		for {
 			data, err := lines.next()
@@ -126,7 +125,7 @@ func (s *Store) sofar(id string) iter.Seq2[event.Event, error] {
 				}
 				return
 			}
-			if l, err := decode(data); err == nil && l.isEvent() && !yield(l.Event, nil) {
+			if l, ok := readable(data); ok && l.isEvent() && !yield(l.Event, nil) {
 				return
 			}
 		}

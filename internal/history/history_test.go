@@ -188,6 +188,13 @@ func TestFollow(t *testing.T) {
 		}
 		r.Add(event.Event{Log: &event.Log{Step: "x", Data: fmt.Appendf(nil, "line %d\n", i)}})
 	}
+	// One that comes back goes on where it was.
+	for e, err := range s.Follow(t.Context(), r.ID(), 700) {
+		if err != nil || e.Seq != 701 {
+			t.Errorf("after 700 comes %d, %v", e.Seq, err)
+		}
+		break
+	}
 	if err := r.End(t.Context(), Outcome{State: Failed, Error: "no"}); err != nil {
 		t.Fatal(err)
 	}

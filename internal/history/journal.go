@@ -67,6 +67,12 @@ func decode(data []byte) (line, error) {
 	return l, nil
 }
 
+// readable is decode for who goes on where a line is none.
+func readable(data []byte) (line, bool) {
+	l, err := decode(data)
+	return l, err == nil
+}
+
 // isEvent tells whether something is in the event at all: a line of a newer
 // lighter may hold what this one knows nothing of.
 func (l line) isEvent() bool { return l.Seq > 0 && l.Begun == nil && l.Ended == nil }
@@ -133,17 +139,14 @@ func sameFile(l *flock.Flock, path string) bool {
 	return err1 == nil && err2 == nil && os.SameFile(was, is)
 }
 
-// held tells whether a file of running/ has a process that holds it.
-func held(path string) (bool, error) {
-	if _, err := os.Stat(path); err != nil {
-		return false, err
+// held tells whether a file of running/ is there, and has a process that holds it.
+func held(path string) bool {
+	if l, ok := claim(path); ok {
+		_ = l.Close()
+		return false
 	}
-	l, ok := claim(path)
-	if !ok {
-		_, err := os.Stat(path) // else gone meanwhile
-		return err == nil, err
-	}
-	return false, l.Close()
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // create makes a file of running/ that nobody sees before it is locked and has its

@@ -121,7 +121,7 @@ func readBegun(path string) (Begun, error) {
 	if err != nil {
 		return Begun{}, err
 	}
-	defer f.Close() //nolint:errcheck // which is only read
+	defer f.Close()
 	lines := tail{r: f}
 	data, err := lines.next()
 	if err != nil {

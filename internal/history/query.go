@@ -72,7 +72,7 @@ func query(ctx context.Context, db *sql.DB, f Filter) ([]Build, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err says it
+	defer rows.Close()
 	list := []Build{}
 	for rows.Next() {
 		var raw sql.RawBytes
@@ -111,7 +111,7 @@ func (s *Store) Trend(ctx context.Context, f Filter) ([]Point, error) {
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // rows.Err says it
+		defer rows.Close()
 		for rows.Next() {
 			var p Point
 			var started int64
@@ -195,7 +195,7 @@ func (s *Store) ids(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return err
 		}
-		defer rows.Close() //nolint:errcheck // rows.Err says it
+		defer rows.Close()
 		for rows.Next() {
 			var id string
 			if err := rows.Scan(&id); err != nil {

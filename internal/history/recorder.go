@@ -262,7 +262,7 @@ func (t *Ticket) ID() string { return t.begun.ID }
 // Leave ends the waiting of a build that has begun, by Begin with the ticket's ID
 // in any process. A build that has not is recorded with the outcome.
 func (t *Ticket) Leave(ctx context.Context, o Outcome) error {
-	defer t.lock.Close() //nolint:errcheck // of a file that was not written
+	defer t.lock.Close()
 	_, err := os.Stat(t.store.running(t.begun.ID + journalExt))
 	if errors.Is(err, fs.ErrNotExist) {
 		err = t.store.takeQueued(ctx, t.begun, o)
@@ -307,7 +307,7 @@ func (s *Store) sweep(ctx context.Context, id, ext string) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	defer l.Close() //nolint:errcheck // of a file that was not written
+	defer l.Close()
 	o := Outcome{State: Interrupted}
 	if _, err := os.Stat(s.running(id + stoppedExt)); err == nil {
 		o.State = Killed

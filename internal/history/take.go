@@ -50,7 +50,7 @@ func (s *Store) takeFile(ctx context.Context, db *sql.DB, path string, died Outc
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // which is only read
+	defer f.Close()
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -128,10 +128,10 @@ func (t *taking) journal(r io.Reader) error {
 }
 
 func (t *taking) line(data []byte) error {
-	l, err := decode(data)
+	l, ok := readable(data)
 	switch {
-	case err != nil:
-		return nil // of a disk that lost it: the rest counts
+	case !ok: // of a disk that lost it: the rest counts
+		return nil
 	case l.Begun != nil && t.begun == nil:
 		t.begun = l.Begun
 		return t.insert()

@@ -141,9 +141,9 @@ type pair[T any] struct{ before, after *T }
 // pairs brings together what is the same in two lists by the first key that agrees,
 // in the order of after; what is only in before comes last. Each is in one pair.
 func pairs[T any](before, after []T, keys ...func(T) any) []pair[T] {
-	list := make([]pair[T], len(after))
+	var list []pair[T]
 	for i := range after {
-		list[i].after = &after[i]
+		list = append(list, pair[T]{after: &after[i]})
 	}
 	left := make([]*T, len(before))
 	for i := range before {
