@@ -140,7 +140,7 @@ func (p *logPrinter) add(ctx context.Context, l event.Log) error {
 			return err
 		}
 	}
-	rest := append(p.part[l.Step], l.Data...)
+	rest := slices.Concat(p.part[l.Step], l.Data)
 	for {
 		i := bytes.IndexByte(rest, '\n')
 		if i < 0 && len(rest) < maxLogLine {
