@@ -16,6 +16,7 @@ import (
 	"github.com/lighter-oci/lighter/internal/history"
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/pack"
+	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
 	"github.com/lighter-oci/lighter/internal/toolchain"
@@ -119,7 +120,7 @@ func (p *packCmd) run(ctx context.Context, out *term.Output) (root digest.Digest
 	if said != "" && !out.Quiet {
 		fmt.Fprintln(out.Err, report.Clean(said))
 	}
-	rec := p.record(ctx, out)
+	rec := p.record(ctx, out, proj)
 	defer func() { rec.end(ctx, err) }()
 	builds, err := p.plan(ctx, proj)
 	if err != nil {
@@ -173,12 +174,16 @@ func (p *packCmd) run(ctx context.Context, out *term.Output) (root digest.Digest
 }
 
 // record begins the pack's record in the history.
-func (p *packCmd) record(ctx context.Context, out *term.Output) *recording {
+func (p *packCmd) record(ctx context.Context, out *term.Output, proj project.Project) *recording {
 	begun := history.Begun{
 		Parent: p.release.id, Verb: "pack", Variant: p.Variant, Platforms: p.Platform, Version: p.release.version, Names: p.Tag, Engine: thisMachine,
 	}
 	begun.Project, begun.Dir = place(p.Dir)
-	return startRecording(ctx, out, begun, p.Dir)
+	rec := startRecording(ctx, out, begun, p.Dir)
+	if rec != nil {
+		rec.secrets = hidden(proj)
+	}
+	return rec
 }
 
 // packing is one run.

@@ -23,17 +23,24 @@ func (p *publishCmd) record(ctx context.Context, out *term.Output, flags *engine
 		}
 	}
 	begun.Project, begun.Dir = place(r.proj.Dir())
-	return startRecording(ctx, out, begun, r.proj.Dir())
+	rec := startRecording(ctx, out, begun, r.proj.Dir())
+	if rec != nil {
+		rec.secrets = hidden(r.proj)
+	}
+	return rec
 }
 
 // checked records a check, with what one that failed has printed.
 func (r *recording) checked(c publish.Checked) {
+	if r == nil {
+		return
+	}
 	ended := time.Now()
 	started := ended.Add(-c.Took)
 	step := event.Step{ID: "check " + c.Name, Name: "check " + c.Name, Started: &started, Completed: &ended}
 	if c.Err != nil {
 		step.Error = c.Err.Error()
-		r.add(event.Event{Log: &event.Log{Step: step.ID, Stream: 2, Data: c.Output}})
+		r.add(event.Event{Log: &event.Log{Step: step.ID, Stream: 2, Data: []byte(r.hide(string(c.Output)))}})
 	}
 	r.add(event.Event{Step: &step})
 }

@@ -37,6 +37,7 @@ type recording struct {
 	out     *term.Output
 	outcome history.Outcome
 	args    map[string]string // build arguments, whose values are not recorded
+	secrets *strings.Replacer // of a project, in what its own commands print; nil has none
 
 	git  sync.WaitGroup
 	warn sync.Once
@@ -127,12 +128,20 @@ func (r *recording) add(e event.Event) {
 		step.Name, step.Error = r.hide(step.Name), r.hide(step.Error)
 		e.Step = &step
 	}
+	if e.Result != nil {
+		result := *e.Result
+		result.Error = r.hide(result.Error)
+		e.Result = &result
+	}
 	r.Add(e)
 }
 
-// hide takes the values of build arguments out of an instruction in which BuildKit
-// has filled them in.
+// hide takes secrets out of a text, and the values of build arguments out of an
+// instruction in which BuildKit has filled them in.
 func (r *recording) hide(text string) string {
+	if r.secrets != nil {
+		text = r.secrets.Replace(text)
+	}
 	for name, value := range r.args {
 		text = withoutValue(text, name, value)
 	}
