@@ -30,16 +30,14 @@ const (
 // configVersion is of the config's own structure.
 const configVersion = 1
 
-// Key tells mounts apart. Two steps that name the same id but other attributes
-// have directories of their own in the engine, and so they have here.
+// Key tells mounts apart. Two steps that name the same id but start it from
+// different things, other owners and modes among them, have directories of their
+// own in the engine, and so they have here.
 type Key struct {
 	ID       string `json:"id"`       // as the engine has it: a namespace, "/", the Dockerfile's id or target
 	Platform string `json:"platform"` // "linux/amd64"; of the step that mounts it
-	// UID, GID and Mode are those of the directory; Mode 0 is 0755.
-	UID  uint32 `json:"uid,omitempty"`
-	GID  uint32 `json:"gid,omitempty"`
-	Mode uint32 `json:"mode,omitempty"`
-	// From is what the directory began as, in the Dockerfile's words.
+	// From is a digest of how what the directory began as is made; "" where that was
+	// empty.
 	From string `json:"from,omitempty"`
 }
 
@@ -52,14 +50,11 @@ func (k Key) Name() string { return strings.TrimPrefix(k.ID, "/") }
 // Mount is one directory in an artifact.
 type Mount struct {
 	Key
-	// Sharing is what the Dockerfile said last. It is no part of the key, as it
-	// is none in the engine: it says who waits for whom, not what is in there.
-	Sharing string             `json:"sharing,omitempty"`
-	Tree    ocispec.Descriptor `json:"tree"`
-	Packs   []Pack             `json:"packs,omitempty"`
-	Files   int                `json:"files"`
-	Size    int64              `json:"size"`   // bytes of content, without holes
-	Pushed  time.Time          `json:"pushed"` // when its directory was read
+	Tree   ocispec.Descriptor `json:"tree"`
+	Packs  []Pack             `json:"packs,omitempty"`
+	Files  int                `json:"files"`
+	Size   int64              `json:"size"`   // bytes of content, without holes
+	Pushed time.Time          `json:"pushed"` // when its directory was read
 }
 
 // Stored is what the mount takes where the artifact is, bytes.
@@ -115,7 +110,7 @@ func Open(ctx context.Context, p Place) (*Artifact, error) {
 	defer release(src)
 	a, err := read(ctx, src, p.Name)
 	if err != nil {
-		return nil, err
+		return nil, err // without what may have been read
 	}
 	return a, nil
 }
@@ -225,8 +220,7 @@ func newDocument(mediaType string, v any) (document, error) {
 // whose order it makes its own: the same mounts are the same artifact.
 func documents(mounts []Mount) (conf, manifest document, err error) {
 	slices.SortFunc(mounts, func(a, b Mount) int {
-		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Platform, b.Platform), cmp.Compare(a.UID, b.UID),
-			cmp.Compare(a.GID, b.GID), cmp.Compare(a.Mode, b.Mode), cmp.Compare(a.From, b.From))
+		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Platform, b.Platform), cmp.Compare(a.From, b.From))
 	})
 	if conf, err = newDocument(mediaTypeConfig, config{configVersion, mounts}); err != nil {
 		return conf, manifest, err

@@ -20,7 +20,7 @@
 // tree, a blob that says which entries the directory has, and packs, blobs that
 // hold the contents of its files:
 //
-//	manifest ── config: mounts by id, platform and attributes
+//	manifest ── config: mounts by id, platform and what they start from
 //	        ├── tree of a mount
 //	        ├── pack of that mount: frames, index
 //	        ├── pack, from an earlier push

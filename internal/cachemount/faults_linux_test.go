@@ -127,7 +127,7 @@ func TestOthersGoOn(t *testing.T) {
 	p := newPlace(t)
 	a := newMachine(t)
 	mixed(t, a, 1)
-	unknown, named, missing, fine := PushMount{Key{ID: "unknown"}, "", "u"}, PushMount{Key{ID: "named"}, "", "n"}, PushMount{Key{ID: "missing"}, "", "m"}, PushMount{Key{ID: "fine"}, "", "f"}
+	unknown, named, missing, fine := PushMount{Key{ID: "unknown"}, "u"}, PushMount{Key{ID: "named"}, "n"}, PushMount{Key{ID: "missing"}, "m"}, PushMount{Key{ID: "fine"}, "f"}
 	all := []PushMount{unknown, named, missing, fine}
 	agent := &Agent{Roots: map[string]Root{"u": {Dir: a.Dir}, "n": {Dir: a.Dir}, "m": {Dir: a.Dir}, "f": {Dir: a.Dir}}, Pool: a.pool}
 	s, hangUp := serve(t, agent)

@@ -32,8 +32,7 @@ type PushOptions struct {
 // PushMount is a directory to push.
 type PushMount struct {
 	Key
-	Sharing string
-	Root    string // as the agent names the directory
+	Root string // as the agent names the directory
 }
 
 // Pushed is what a push did.
@@ -133,7 +132,7 @@ func (q *push) export(ctx context.Context, m *PushMount, left int) error {
 		}
 		return nil
 	}
-	made.Key, made.Sharing, made.Pushed = m.Key, m.Sharing, now.UTC()
+	made.Key, made.Pushed = m.Key, now.UTC()
 	q.made = append(q.made, *made)
 	q.size += made.Size
 	return nil
