@@ -41,7 +41,7 @@ func (g *graph) baseLayers() []report.Finding {
 			"lighter build --force-compression",
 			"lighter convert " + base.Base + " REGISTRY/NAME:TAG, and FROM that",
 		},
-		Text: fmt.Sprintf("%s of %s stayed gzip in an image that is zstd otherwise (%s)", count(len(seen), "layer"), base.Base, report.Bytes(bytes)),
+		Text: fmt.Sprintf("%s of %s stayed gzip in an image that is zstd otherwise (%s)", report.Plural(len(seen), "layer"), base.Base, report.Bytes(bytes)),
 	}}
 }
 

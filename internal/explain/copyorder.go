@@ -32,17 +32,14 @@ func (g *graph) copyOrder() []report.Finding {
 	return list
 }
 
-func isContextMount(m engine.Mount) bool { return m.Type == "bind" && m.From == "" }
-
 // tooEarly finds the copy that makes a command install dependencies again.
 func (g *graph) tooEarly(n *node, in engine.Instruction, written []string) (report.Finding, bool) {
 	words := module(written)
 	for _, e := range ecosystems {
-		m := managers[slices.IndexFunc(managers, func(m manager) bool { return m.name == e.manager })]
-		if !slices.Contains(m.names, words[0]) || !e.installs(words) && !e.builds(words) || elsewhere(in.Script, words) {
+		if !e.usedBy(words) || elsewhere(in.Script, words) {
 			continue
 		}
-		if e.mountWillDo && m.mounted(in, g.surroundings(n)) || g.workspace(e) || g.installedAbove(e, n) {
+		if e.mountWillDo && e.packages().mounted(in, g.surroundings(n)) || g.workspace(e) || g.installedAbove(e, n) {
 			return report.Finding{}, false
 		}
 		at, here, ok := g.copyOf(e, n, words)
@@ -62,13 +59,9 @@ func (g *graph) tooEarly(n *node, in engine.Instruction, written []string) (repo
 // installedAbove tells whether an earlier step has installed already, so that
 // a later copy does not matter to it.
 func (g *graph) installedAbove(e ecosystem, n *node) bool {
-	m := managers[slices.IndexFunc(managers, func(m manager) bool { return m.name == e.manager })]
 	for _, c := range g.chain(n.stage, n.at-1) {
-		for _, words := range commands(c.Script) {
-			words = module(words)
-			if slices.Contains(m.names, words[0]) && (e.installs(words) || e.builds(words)) {
-				return true
-			}
+		if slices.ContainsFunc(commands(c.Script), func(words []string) bool { return e.usedBy(module(words)) }) {
+			return true
 		}
 	}
 	return false

@@ -33,6 +33,16 @@ type ecosystem struct {
 	mountWillDo bool
 }
 
+// packages is the ecosystem's manager.
+func (e ecosystem) packages() *manager {
+	return &managers[slices.IndexFunc(managers, func(m manager) bool { return m.name == e.manager })]
+}
+
+// usedBy tells whether a command installs dependencies, alone or on its way.
+func (e ecosystem) usedBy(words []string) bool {
+	return slices.Contains(e.packages().names, words[0]) && (e.installs(words) || e.builds(words))
+}
+
 func no([]string) bool { return false }
 
 // bareInstall is npm's install of what package.json says, of no other package.

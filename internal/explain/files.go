@@ -1,7 +1,6 @@
 package explain
 
 import (
-	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -20,12 +19,14 @@ func contextSources(in engine.Instruction) []string {
 		}
 	}
 	for _, m := range in.Mounts {
-		if m.Type == "bind" && m.From == "" {
+		if isContextMount(m) {
 			list = append(list, m.Source)
 		}
 	}
 	return list
 }
+
+func isContextMount(m engine.Mount) bool { return m.Type == "bind" && m.From == "" }
 
 // isRemote tells what ADD fetches from what the context has.
 func isRemote(source string) bool {
@@ -76,5 +77,3 @@ func excludes(pattern, p string) bool {
 	}
 	return false
 }
-
-func (p fingerprint) dir() bool { return fs.FileMode(p.mode).IsDir() }

@@ -134,9 +134,7 @@ func (g *graph) parents(n *node) []*node {
 			list = append(list, p)
 		}
 	}
-	if n.at < 0 {
-		add(nil)
-	} else {
+	if n.at >= 0 {
 		add(g.last(n.platform, n.stage, n.at-1))
 	}
 	for _, from := range froms(g.instruction(n)) {

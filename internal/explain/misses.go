@@ -71,18 +71,11 @@ func (g *graph) misses() []report.Finding {
 func tail(f report.Finding) string {
 	switch {
 	case f.Line == 0:
-		return fmt.Sprintf(" (%s, %s)", count(f.Steps, "step"), f.Took)
+		return fmt.Sprintf(" (%s, %s)", report.Plural(f.Steps, "step"), f.Took)
 	case f.Steps == 1:
 		return fmt.Sprintf(" (%s)", f.Took)
 	}
-	return fmt.Sprintf("; %s after it ran again, too (%s in all)", count(f.Steps-1, "step"), f.Took)
-}
-
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("; %s after it ran again, too (%s in all)", report.Plural(f.Steps-1, "step"), f.Took)
 }
 
 // why finds the first thing in the chain of a step that is not as it was.

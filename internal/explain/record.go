@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"io/fs"
 	"maps"
 	"regexp"
 	"slices"
@@ -149,6 +150,8 @@ func fingerprintOf(f engine.ContextFile) fingerprint {
 	}
 	return p
 }
+
+func (p fingerprint) dir() bool { return fs.FileMode(p.mode).IsDir() }
 
 // same tells whether a file has not changed in a way that the cache looks at:
 // not its time but what is in it. Where nobody knows that, the time decides.

@@ -107,7 +107,7 @@ func (g *graph) sentFiles() []report.Finding {
 		list = append(list, report.Finding{
 			Kind: report.SentFiles, Line: h.by.Line, Bytes: h.bytes, Change: []string{line}, ChangeIn: g.Outline.Ignore,
 			Text: fmt.Sprintf("%s sends %s: %s in %s, %d %% of the context",
-				short(h.by.Text), name, report.Bytes(h.bytes), count(h.files, "file"), h.bytes*100/max(total, 1)),
+				short(h.by.Text), name, report.Bytes(h.bytes), report.Plural(h.files, "file"), h.bytes*100/max(total, 1)),
 		})
 	}
 	return list
@@ -133,7 +133,6 @@ func (g *graph) byproductOf(p string) (dir string, ok bool) {
 // where one may.
 func (g *graph) needlessly(dir string) *engine.Instruction {
 	var by *engine.Instruction
-	wanted := true
 	for i, st := range g.Outline.Stages {
 		for at, in := range st.Instructions {
 			for _, s := range contextSources(in) {
@@ -141,20 +140,13 @@ func (g *graph) needlessly(dir string) *engine.Instruction {
 				case strings.Contains(s, "$") || within(clean(s), dir) && clean(s) != "":
 					return nil // named: it is meant
 				case !holds(s, dir) || !g.built[i] || in.Word == "RUN":
-				default:
-					if by == nil {
-						by = &st.Instructions[at]
-					}
-					if !g.makes(dir, i) {
-						return nil
-					}
-					wanted = false
+				case !g.makes(dir, i):
+					return nil
+				case by == nil:
+					by = &st.Instructions[at]
 				}
 			}
 		}
-	}
-	if wanted {
-		return nil
 	}
 	return by
 }
