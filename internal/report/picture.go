@@ -23,7 +23,7 @@ const PictureCSS = `.pic{color-scheme:light dark;display:block;font-family:syste
 	`.pic .bar.run rect:not(.hatched),.pic .k.run{stroke:var(--a);stroke-width:2}.pic .bar.run:not(.crit) rect:not(.hatched),.pic .k.run{fill:var(--p)}.pic .bar.run:not(.crit) text{fill:var(--i)}` +
 	`.pic .bar.canceled rect:not(.hatched),.pic .k.canceled{fill:var(--p);stroke:var(--q);stroke-dasharray:3 3}.pic .bar.canceled .in{fill:var(--i)}` +
 	`.pic .bar.failed rect:not(.hatched),.pic .k.failed{fill:var(--f);stroke:var(--p)}.pic .bar.failed text{fill:var(--f);font-weight:600}.pic .bar.failed .in{fill:var(--p)}` +
-	`.pic .hl{stroke:var(--bl)}.pic a{cursor:pointer}.pic a:focus-visible{outline:none}.pic a:focus-visible rect,.pic a:hover rect{stroke:var(--a);stroke-width:2.5}` +
+	`.pic .hl{stroke:var(--bl)}.pic a{cursor:pointer}.pic a:focus-visible{outline:none}.pic.pic.pic a:hover rect,.pic.pic.pic a:focus-visible rect{stroke:var(--a);stroke-width:4}` +
 	`.pic .dot{fill:var(--p);stroke:var(--i);stroke-width:1.5}.pic .curve{stroke:var(--bl);stroke-width:1.5}.pic .cross{stroke:var(--f);stroke-width:2}.pic .dot.last{fill:var(--i)}.pic a:focus-visible circle,.pic a:hover circle{stroke:var(--a);stroke-width:2.5}.pic a:focus-visible path,.pic a:hover path{stroke-width:3.5}` +
 	`.pic .worse{fill:var(--f);font-weight:600}.pic .better{fill:var(--i)}` +
 	`@media(max-width:640px){.pic .s{display:none}}@media print{.pic{color-scheme:light}}@media(forced-colors:active){.pic .crit rect{fill:CanvasText}}`

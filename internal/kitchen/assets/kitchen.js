@@ -120,6 +120,7 @@ function watch(build) {
     if (!step) {
       step = template.content.firstElementChild.cloneNode(true);
       step.dataset.k = news.k;
+      step.querySelector(".lines").setAttribute("aria-label", "Output of a step");
       step.querySelector(".full").href = `/b/${build.dataset.id}/log/${news.k}`;
       steps.append(step);
       document.getElementById("no-steps")?.remove();
@@ -127,6 +128,15 @@ function watch(build) {
     step.querySelector("summary").innerHTML = news.html;
     const details = step.querySelector("details");
     if (!details.dataset.chosen && details.open !== Boolean(news.open)) details.open = Boolean(news.open);
+  }
+
+  // draw puts a new picture in the place of the old one; who is at one of its bars
+  // with the keyboard stays there.
+  function draw(html) {
+    const picture = document.getElementById("picture"), at = document.activeElement;
+    const bar = at && picture.contains(at) ? at.getAttribute("href") : null;
+    picture.innerHTML = html; // escaped by the server
+    if (bar) picture.querySelector(`[href="${CSS.escape(bar)}"]`)?.focus({ preventScroll: true });
   }
 
   function order(keys) {
@@ -148,7 +158,7 @@ function watch(build) {
       if (news.rows) news.rows.forEach(row);
       if (news.order) order(news.order);
       if (news.head) document.getElementById("head").innerHTML = news.head;
-      if (news.picture) document.getElementById("picture").innerHTML = news.picture;
+      if (news.picture) draw(news.picture);
       if (news.extra) document.getElementById("extra").innerHTML = news.extra;
       if (news.logs) news.logs.forEach(log);
     },
