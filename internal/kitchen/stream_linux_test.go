@@ -106,7 +106,7 @@ func TestStreamCatchesUp(t *testing.T) {
 	steady, cut := newReader(t), newReader(t)
 	var all sync.WaitGroup
 	all.Go(func() { steady.read(ctx, s, id, nil) })
-	for len(cut.lines) < 150 {
+	for len(cut.lines) < 150 && ctx.Err() == nil {
 		cut.read(ctx, s, id, func() bool { return true })
 	}
 	write(t, gate, "")
