@@ -24,10 +24,10 @@ func locked(t *testing.T, change func(*Options)) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := lines[strings.Index(lines, "token-hash"):]
-	password := more[:strings.Index(more, "token-hash")]
+	_, token, _ := strings.Cut(lines, "\n")
+	password, _, _ := strings.Cut(more, "\n")
 	path := filepath.Join(t.TempDir(), "kitchen.toml")
-	write(t, path, token+password+"user = \"ann\"\n")
+	write(t, path, token+password+"\nuser = \"ann\"\n")
 	config, err := LoadConfig(path)
 	if err != nil {
 		t.Fatal(err)

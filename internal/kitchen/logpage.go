@@ -123,7 +123,8 @@ func (s *Server) logText(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "\n[the rest cannot be read: %v]\n", err)
 			return
 		}
-		data := append(open[e.Log.Step], e.Log.Data...)
+		open[e.Log.Step] = append(open[e.Log.Step], e.Log.Data...)
+		data := open[e.Log.Step]
 		for {
 			i := bytes.IndexByte(data, '\n')
 			if i < 0 {

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -281,5 +280,3 @@ func messages(resp *http.Response, give func(message) bool) {
 		}
 	}
 }
-
-func alive(pid int) bool { return syscall.Kill(pid, 0) == nil }
