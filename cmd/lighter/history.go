@@ -18,7 +18,7 @@ import (
 
 // historyCmd reads what builds have left.
 type historyCmd struct {
-	Ls      historyLsCmd      `cmd:"" help:"List builds, the last first."`
+	Ls      historyLsCmd      `cmd:"" default:"withargs" help:"List builds, the last first."`
 	Show    historyShowCmd    `cmd:"" help:"Show a build: summary, steps, layers, why it was slow."`
 	Logs    historyLogsCmd    `cmd:"" help:"Print what the steps of a build have printed."`
 	Compare historyCompareCmd `cmd:"" help:"Say what got slower or bigger between two builds, and why a step lost its cache."`

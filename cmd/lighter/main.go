@@ -85,6 +85,8 @@ func run(args []string) int {
 		panic(err) // a wrong struct tag
 	}
 	kongcompletion.Register(parser, predictors()) // answers a shell that asks, and ends
+	args = asks(parser.Model, args)
+	shadow(parser.Model, args)
 	line, err := parser.Parse(args)
 	if err != nil {
 		err = usageError{inWords(err)}
@@ -100,10 +102,38 @@ func run(args []string) int {
 	return exitCode(ctx, out, verb(parser.Model, args), said, err)
 }
 
+// asks turns `lighter`, `lighter cache` and `lighter help cache` into a call for
+// help.
+func asks(app *kong.Application, args []string) []string {
+	if len(args) > 0 && args[0] == "help" {
+		return append(slices.Clone(args[1:]), "--help")
+	}
+	node, path := named(app, args)
+	if len(path) == len(args) && len(node.Children) > 0 && node.DefaultCmd == nil {
+		return append(slices.Clone(args), "--help")
+	}
+	return args
+}
+
+// shadow takes away those of lighter's own flags that the verb has its own of, as
+// `history ls --state`: the parser would give the value to lighter's.
+func shadow(app *kong.Application, args []string) {
+	node, path := named(app, args)
+	if len(path) == 0 {
+		return
+	}
+	if node.DefaultCmd != nil {
+		node = node.DefaultCmd
+	}
+	app.Flags = slices.DeleteFunc(app.Flags, func(f *kong.Flag) bool {
+		return slices.ContainsFunc(node.Flags, func(own *kong.Flag) bool { return own.Name == f.Name })
+	})
+}
+
 // help prints the help of a verb, without the engine's flags where its Run takes
 // none of them.
 func help(opts kong.HelpOptions, line *kong.Context) error {
-	if verb := line.Selected(); verb != nil {
+	if verb := line.Selected(); verb != nil && verb.Leaf() {
 		run := verb.Target.Addr().MethodByName("Run").Type()
 		asks := false
 		for i := range run.NumIn() {
@@ -183,14 +213,20 @@ func (e helped) Hint() string { return "run `lighter " + strings.TrimSpace(e.ver
 
 // verb is the command that args name, as far as they name one.
 func verb(app *kong.Application, args []string) string {
-	node, path := app.Node, []string{}
+	_, path := named(app, args)
+	return strings.Join(path, " ")
+}
+
+// named is that command, and the words that name it.
+func named(app *kong.Application, args []string) (node *kong.Node, path []string) {
+	node = app.Node
 	for _, arg := range args {
 		i := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Type == kong.CommandNode && n.Name == arg })
 		if i >= 0 {
 			node, path = node.Children[i], append(path, arg)
 		}
 	}
-	return strings.Join(path, " ")
+	return node, path
 }
 
 // codeError ends the process with a code of its own; err may be nil where
