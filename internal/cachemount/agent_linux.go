@@ -11,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/engine"
 )
 
 // Agent is the half that sees directories: it reads and writes what a Session
@@ -20,19 +21,10 @@ type Agent struct {
 	Pool  *codec.Pool     // packs and unpacks
 }
 
-// Root is the directory of a cache mount.
-type Root struct {
-	Dir string
-	// Record is a file in which the agent remembers what the directory was like
-	// when it was last exported or imported, so that what has not changed is not
-	// read again. It may be lost at any time. "" remembers nothing.
-	Record string
-	// New tells that nobody has used the directory yet: an import may replace what it
-	// begins with.
-	New bool
-	// Err is why the directory cannot be had, in place of Dir.
-	Err string
-}
+// Root is the directory of a cache mount. In its Record the agent remembers what it was
+// like when it was last exported or imported, so that what has not changed is not
+// read again; "" remembers nothing.
+type Root engine.MountDir
 
 // Serve answers the session at the other end of stream, which it owns, until
 // the stream ends; that is no error. When it returns, nothing runs and nothing
@@ -144,24 +136,17 @@ func (o *operation) root(name string) (Root, error) {
 	return r, nil
 }
 
-// receive reads all data of a request up to its end.
-func (o *operation) receive(limit int64) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(o.data, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = corrupt("a tree of more than %d bytes", limit)
-	}
-	if err == nil {
-		o.data = nil
-	}
-	return b, err
-}
-
-// tree reads a tree's blob off the stream; nil for none.
+// tree reads a tree's blob off the stream, nil for none. It is what want says, or
+// anything where that is "".
 func (o *operation) tree(want digest.Digest) ([]byte, error) {
-	b, err := o.receive(maxTree)
+	b, err := io.ReadAll(io.LimitReader(o.data, maxTree+1))
 	if err != nil {
 		return nil, err
 	}
+	if len(b) > maxTree {
+		return nil, corrupt("a tree of more than %d bytes", maxTree)
+	}
+	o.data = nil
 	if want != "" && want.Algorithm().FromBytes(b) != want {
 		return nil, corrupt("tree %s has the content of %s", want, want.Algorithm().FromBytes(b))
 	}

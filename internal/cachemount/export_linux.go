@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sys/unix"
 )
 
 // exporter is the state of one export.
@@ -33,10 +32,7 @@ func (o *operation) exportRoot(ctx context.Context, req *exportRequest) (*export
 	if err != nil {
 		return nil, err
 	}
-	if err := req.Option.Compression.Validate(); err != nil {
-		return nil, err
-	}
-	blob, err := o.receive(maxTree)
+	blob, err := o.tree("") // the session has held it against its digest
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +72,7 @@ func (e *exporter) readBase(packs []Pack, blob []byte) error {
 	if err == nil && len(blob) > 0 {
 		e.tree, err = unpackTree(e.o.agent.Pool, blob, e.base.chunks)
 	}
-	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrForeign) || errors.Is(err, ErrMissing) && !errors.Is(err, ErrStopped) {
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrForeign) {
 		if e.o.data != nil {
 			e.o.data.drain()
 			e.o.data = nil
@@ -92,10 +88,10 @@ func (e *exporter) run(ctx context.Context, dir *rootDir) (res *exportResult, er
 	}
 	defer e.at.dirs.close()
 	e.gone = make([]bool, len(e.at.tree))
-	e.pack = newPacker(e.o, e.opt.Compression, e.base)
+	e.pack = newPacker(e.o, e.base)
 	defer e.pack.abort()
 	todo := e.recall()
-	e.leaveOut(dir)
+	e.out.Expired, e.out.Evicted = e.at.tree.evict(e.at.disk, e.gone, e.opt.MaxAge, e.opt.MaxSize)
 	if err := e.read(ctx, todo); err != nil {
 		return nil, err
 	}
@@ -155,15 +151,6 @@ func (e *exporter) translate(f, was *entry) bool {
 	return true
 }
 
-// leaveOut marks what is too old or too much.
-func (e *exporter) leaveOut(dir *rootDir) {
-	e.out.Expired, e.out.Evicted = e.at.tree.evict(e.at.disk, e.gone, e.opt.MaxAge, e.opt.MaxSize)
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(dir.fd, &fs); err == nil {
-		e.out.ByChange = fs.Flags&unix.ST_NOATIME != 0
-	}
-}
-
 // read reads the contents of files, and packs what is new.
 func (e *exporter) read(ctx context.Context, files []int32) error {
 	todo := files[:0]
@@ -197,8 +184,8 @@ func (e *exporter) take(p *piece) error {
 	case pieceGone:
 		e.gone[p.file] = true
 		e.at.tree[p.file].runs = nil
-		if p.why != "" {
-			e.at.skip(e.at.tree.path(p.file), p.why)
+		if p.unkept {
+			e.at.unkept++
 		}
 	}
 	return nil
@@ -216,7 +203,7 @@ func (e *exporter) finish(keep []int) (*exportResult, error) {
 			}
 		}
 	}
-	blob, err := t.pack(e.o.agent.Pool, e.opt.Compression)
+	blob, err := t.pack(e.o.agent.Pool)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +216,7 @@ func (e *exporter) finish(keep []int) (*exportResult, error) {
 	}
 	e.o.pending[e.name] = rec
 	e.out.Files, e.out.Size, e.out.New = t.files(), t.size(now.chunks), e.pack.added
-	e.out.Skipped, e.out.Unkept = e.at.why, e.at.unkept
+	e.out.Unkept = e.at.unkept
 	return &exportResult{Exported: e.out, Keep: keep, Tree: rec.digest}, nil
 }
 

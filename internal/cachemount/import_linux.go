@@ -37,7 +37,7 @@ func (o *operation) importRoot(ctx context.Context, req *importRequest) (*Import
 	rec := root.load()
 	unchanged := rec.unchanged(at)
 	whole := rec.whole(at, unchanged)
-	out := &ImportResult{Files: at.tree.files(), Restored: finished}
+	out := &ImportResult{Files: at.tree.files()}
 	switch {
 	case whole && rec.digest == req.Tree:
 		out.Action, out.Size = Unchanged, rec.tree.size(rec.contents.chunks)

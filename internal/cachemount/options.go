@@ -1,21 +1,14 @@
 package cachemount
 
-import (
-	"time"
+import "time"
 
-	"github.com/lighter-oci/lighter/internal/codec"
-)
-
-// ExportOptions say what is kept of a directory. The zero value keeps all of it
-// at zstd:3.
+// ExportOptions say what is kept of a directory. The zero value keeps all of it.
 type ExportOptions struct {
 	// MaxSize bounds the contents, bytes; 0 is no bound. What was of use longest
 	// ago is left out first.
 	MaxSize int64 `json:"maxSize,omitempty"`
 	// MaxAge leaves out what was of no use for so long; 0 is no bound.
 	MaxAge time.Duration `json:"maxAge,omitempty"`
-	// Compression of packs and tree, zstd.
-	Compression codec.Compression `json:"compression"`
 }
 
 // ImportOptions say when a directory becomes what the artifact has. With the
@@ -36,19 +29,13 @@ type Exported struct {
 	// Expired and Evicted count files left out by age and by size.
 	Expired int `json:"expired,omitempty"`
 	Evicted int `json:"evicted,omitempty"`
-	// Skipped names what could not be kept, and why: at most maxSkipped, of Unkept.
-	Skipped []string `json:"skipped,omitempty"`
-	Unkept  int      `json:"unkept,omitempty"`
-	// ByChange tells that the file system keeps no access times, so that use is
-	// when something last changed.
-	ByChange bool `json:"byChange,omitempty"`
+	// Unkept counts what cannot be kept: sockets, devices, other file systems, files
+	// that may not be read or kept changing.
+	Unkept int `json:"unkept,omitempty"`
 	// Repacked counts earlier packs that were given up for what little of them
 	// was still in use.
 	Repacked int `json:"repacked,omitempty"`
 }
-
-// maxSkipped bounds the names in Exported.Skipped.
-const maxSkipped = 20
 
 // ImportAction says what became of a directory.
 type ImportAction string
@@ -62,11 +49,10 @@ const (
 
 // ImportResult is what an import did.
 type ImportResult struct {
-	Action   ImportAction `json:"action"`
-	Files    int          `json:"files"`
-	Size     int64        `json:"size"`     // bytes of content, without holes
-	Fetched  int64        `json:"fetched"`  // bytes of packs and tree that came
-	Reused   int          `json:"reused"`   // files that were there already
-	Unset    int          `json:"unset"`    // attributes that the file system does not take
-	Restored bool         `json:"restored"` // an import that was killed was cleared away first
+	Action  ImportAction `json:"action"`
+	Files   int          `json:"files"`
+	Size    int64        `json:"size"`    // bytes of content, without holes
+	Fetched int64        `json:"fetched"` // bytes of packs and tree that came
+	Reused  int          `json:"reused"`  // files that were there already
+	Unset   int          `json:"unset"`   // attributes that the file system does not take
 }

@@ -12,9 +12,8 @@ import (
 // packer puts chunks that no earlier pack has into new ones, which it sends as
 // they are made.
 type packer struct {
-	pool  *codec.Pool
-	level codec.Compression
-	c     *conn
+	pool *codec.Pool
+	c    *conn
 
 	known map[sum]int32 // numbers of chunks, of the earlier packs and of the new ones
 	count int32         // chunks there are
@@ -32,8 +31,8 @@ type packed struct {
 	packIndex
 }
 
-func newPacker(o *operation, level codec.Compression, base *contents) *packer {
-	p := &packer{pool: o.agent.Pool, level: level, c: o.c, known: make(map[sum]int32, len(base.chunks)), count: int32(len(base.chunks))}
+func newPacker(o *operation, base *contents) *packer {
+	p := &packer{pool: o.agent.Pool, c: o.c, known: make(map[sum]int32, len(base.chunks)), count: int32(len(base.chunks))}
 	for i, c := range base.chunks {
 		p.known[c.sum] = int32(i)
 	}
@@ -90,7 +89,7 @@ func (p *packer) begin() (err error) {
 	}
 	p.index, p.size = packIndex{}, 0
 	p.made = append(p.made, packed{})
-	p.w, err = p.pool.NewWriter(p.c, codec.Options{Compression: p.level, FrameSize: maxChunk, Bare: true, Trailer: p.trailer})
+	p.w, err = p.pool.NewWriter(p.c, codec.Options{FrameSize: maxChunk, Bare: true, Trailer: p.trailer})
 	return err
 }
 

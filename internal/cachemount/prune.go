@@ -10,7 +10,7 @@ func Prune(ctx context.Context, p Place, o PushOptions) ([]Key, error) {
 		return nil, err
 	}
 	q := &push{p: p, o: o, base: base}
-	if q.merge(base); len(q.out.Dropped) == 0 {
+	if q.merge(); len(q.out.Dropped) == 0 {
 		return nil, nil
 	}
 	return q.out.Dropped, q.publish(ctx)

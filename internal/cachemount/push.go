@@ -37,10 +37,9 @@ type PushMount struct {
 
 // Pushed is what a push did.
 type Pushed struct {
-	Mounts  []PushedMount      // in the order in which they were asked for
-	Root    ocispec.Descriptor // of the manifest; the zero value where no mount could be pushed
-	Merged  int                // how often somebody else's push was merged
-	Dropped []Key              // other mounts that went, by age or by size
+	Mounts  []PushedMount // in the order in which they were asked for
+	Merged  int           // how often somebody else's push was merged
+	Dropped []Key         // other mounts that went, by age or by size
 }
 
 // PushedMount is what became of one mount.
@@ -179,7 +178,7 @@ type swapper interface {
 // lies one request.
 func (q *push) publish(ctx context.Context) error {
 	for attempt := range maxMerges {
-		conf, manifest, err := documents(q.merge(q.base))
+		conf, manifest, err := documents(q.merge())
 		if err != nil {
 			return err
 		}
@@ -218,15 +217,11 @@ func (q *push) name(ctx context.Context, manifest document, began time.Time) (st
 		if errors.Is(err, image.ErrMoved) {
 			return false, nil
 		}
-		if err == nil {
-			q.out.Root = manifest.desc
-		}
 		return err == nil, err
 	}
 	if err := q.p.Target.Tag(ctx, manifest.desc, manifest.b, q.p.Name); err != nil {
 		return false, err
 	}
-	q.out.Root = manifest.desc
 	return q.stands(ctx, time.Since(began))
 }
 
@@ -255,23 +250,24 @@ func useless(err error) bool {
 	return errors.Is(err, ErrNone) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrMissing)
 }
 
-// merge is what was made beside what others have there now.
-func (q *push) merge(now *Artifact) []Mount {
+// merge is what was made beside what others had there at the last look.
+func (q *push) merge() []Mount {
 	all := slices.Clone(q.made)
-	var others []Mount
-	if now != nil {
-		others = now.Mounts
-	}
 	size := int64(0)
 	for i := range all {
-		theirs := now.Find(all[i].Key)
-		q.mark(all[i].Key, theirs != nil && theirs.Pushed.After(all[i].Pushed))
-		if theirs != nil && theirs.Pushed.After(all[i].Pushed) {
+		theirs := q.base.Find(all[i].Key)
+		newer := theirs != nil && theirs.Pushed.After(all[i].Pushed)
+		q.mark(all[i].Key, newer)
+		if newer {
 			all[i] = *theirs
 		}
 		size += all[i].Size
 	}
-	others = slices.DeleteFunc(slices.Clone(others), func(m Mount) bool {
+	var others []Mount
+	if q.base != nil {
+		others = slices.Clone(q.base.Mounts)
+	}
+	others = slices.DeleteFunc(others, func(m Mount) bool {
 		return slices.ContainsFunc(q.made, func(made Mount) bool { return made.Key == m.Key })
 	})
 	slices.SortStableFunc(others, func(a, b Mount) int { return b.Pushed.Compare(a.Pushed) })

@@ -49,7 +49,8 @@ type piece struct {
 	b     []byte
 	sum   sum
 	hole  int64
-	why   string // gone; "" for a file that vanished
+
+	unkept bool // gone: it is there, and cannot be kept
 
 	buf  []byte // goes back to home when the piece has been taken
 	home chan []byte
@@ -210,7 +211,9 @@ func (f *file) send(p piece) error {
 	return send(f.ctx, f.out, p)
 }
 
-func (f *file) gone(why string) error { return f.send(piece{what: pieceGone, why: why}) }
+// vanished and unkept end a file without content.
+func (f *file) vanished() error { return f.send(piece{what: pieceGone}) }
+func (f *file) unkept() error   { return f.send(piece{what: pieceGone, unkept: true}) }
 
 // read reads the file until it has been read without a change. A change through
 // a shared mapping may leave no trace in its times and is not seen.
@@ -218,16 +221,16 @@ func (f *file) read() error {
 	e := &f.r.at.tree[f.i]
 	d, err := f.r.at.dirs.get(e.parent)
 	if err != nil {
-		return f.gone("") // its directory vanished, or is none any more
+		return f.vanished() // its directory vanished, or is none any more
 	}
 	defer f.r.at.dirs.put(d)
 	for range attempts {
 		f.fd, err = openAt(d.fd, e.name, unix.O_RDONLY)
 		switch {
 		case err == unix.ENOENT, err == unix.ELOOP, err == unix.ENXIO:
-			return f.gone("")
+			return f.vanished()
 		case err == unix.EACCES, err == unix.EPERM, err == unix.EIO:
-			return f.gone(err.Error())
+			return f.unkept()
 		case err != nil:
 			return fmt.Errorf("open %s: %w", f.r.at.tree.path(f.i), err)
 		}
@@ -237,7 +240,7 @@ func (f *file) read() error {
 			return err
 		}
 	}
-	return f.gone("it changed each time it was read")
+	return f.unkept() // it changed each time
 }
 
 // once reads it and tells whether it was the same all the time.

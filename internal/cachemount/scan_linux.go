@@ -26,16 +26,7 @@ type scanned struct {
 	disk  []int64 // bytes of content that each takes, without holes
 	dirs  *dirs
 
-	unkept int
-	why    []string
-}
-
-// skip puts down that something could not be kept.
-func (s *scanned) skip(name, why string) {
-	s.unkept++
-	if len(s.why) < maxSkipped {
-		s.why = append(s.why, name+": "+why)
-	}
+	unkept int // names that cannot be kept, and are left out
 }
 
 type scanner struct {
@@ -152,10 +143,10 @@ func (s *scanner) entry(in int32, name string, st *unix.Stat_t) error {
 	kind := st.Mode & typeMask
 	switch {
 	case kind != typeFile && kind != typeDir && kind != typeSymlink && kind != typeFIFO:
-		s.skip(s.tree.path(in)+"/"+name, "a socket or device")
+		s.unkept++ // a socket or device
 		return nil
 	case uint64(st.Dev) != s.dev: //nolint:unconvert // 32 bits on some systems
-		s.skip(s.tree.path(in)+"/"+name, "on another file system")
+		s.unkept++
 		return nil
 	case kind == typeDir:
 		return s.dir(s.add(e, st))

@@ -19,7 +19,7 @@ type Travel struct {
 	To     func() (Place, error) // called when there is something to save; nil for nowhere
 	Import ImportOptions
 	Push   PushOptions
-	// Where is what messages call the places.
+	// What messages call the places.
 	FromName, ToName string
 	// Report hears what becomes of each mount, from several goroutines.
 	Report func(event.Mount)

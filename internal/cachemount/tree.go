@@ -202,7 +202,7 @@ func (t tree) check(e *entry, chunks []chunk) error {
 		n := r.hole
 		if r.chunk != noChunk {
 			if r.chunk < 0 || int(r.chunk) >= len(chunks) {
-				return fmt.Errorf("%w: file %.40q has chunk %d of %d", ErrMissing, e.name, r.chunk, len(chunks))
+				return fmt.Errorf("file %.40q has chunk %d of %d", e.name, r.chunk, len(chunks))
 			}
 			n = int64(chunks[r.chunk].size)
 		}

@@ -268,9 +268,9 @@ func (r *treeReader) run() run {
 }
 
 // pack makes the tree a blob.
-func (t tree) pack(pool *codec.Pool, level codec.Compression) ([]byte, error) {
+func (t tree) pack(pool *codec.Pool) ([]byte, error) {
 	var b bytes.Buffer
-	w, err := pool.NewWriter(&b, codec.Options{Compression: level, Bare: true})
+	w, err := pool.NewWriter(&b, codec.Options{Bare: true})
 	if err != nil {
 		return nil, err
 	}
