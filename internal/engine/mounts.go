@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"io"
+	"strings"
 )
 
 // CacheMount names what RUN --mount=type=cache mounts, on any machine.
@@ -11,6 +12,9 @@ type CacheMount struct {
 	Platform string // "linux/amd64", of the step
 	Base     string // digest of how what the mount starts from is made; "" where that is an empty directory
 }
+
+// Name is the id as the Dockerfile has it, where there is no namespace.
+func (m CacheMount) Name() string { return strings.TrimPrefix(m.ID, "/") }
 
 // Mounts is where the contents of cache mounts come from and go to. The other
 // end of conn is the engine's MountAgent. What the two say to each other is

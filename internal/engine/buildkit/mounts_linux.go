@@ -59,7 +59,7 @@ func (w *layerWorker) ResolveOp(v solver.Vertex, s frontend.FrontendLLBBridge, s
 		return w.Worker.ResolveOp(v, s, sm, proxy)
 	}
 	exec, ok := base.Op.(*pb.Op_Exec)
-	if !ok || !hasCacheMount(exec.Exec) {
+	if !ok || len(cacheMounts(exec.Exec)) == 0 {
 		return w.Worker.ResolveOp(v, s, sm, proxy)
 	}
 	var limits *pb.LinuxResources
@@ -68,15 +68,6 @@ func (w *layerWorker) ResolveOp(v solver.Vertex, s frontend.FrontendLLBBridge, s
 	}
 	step := &stepMounts{Manager: w.CacheMgr, travel: w.mounts, sessions: sm, step: v, exec: exec.Exec, platform: platformName(base.Platform)}
 	return ops.NewExecOp(v, exec, base.Platform, step, w.ParallelismSem, sm, w.WorkerOpt.Executor, w, limits, false)
-}
-
-func hasCacheMount(op *pb.ExecOp) bool {
-	for _, m := range op.Mounts {
-		if m.MountType == pb.MountType_CACHE {
-			return true
-		}
-	}
-	return false
 }
 
 // stepMounts is the cache as one step sees it. BuildKit prepares the mounts of
@@ -153,16 +144,11 @@ func getPatiently(ctx context.Context, manager cache.Manager, patience time.Dura
 
 // mount finds the mount that has its contents in the directory dir.
 func (s *stepMounts) mount(dir string) *usedMount {
-	for _, m := range s.exec.Mounts {
-		if m.MountType != pb.MountType_CACHE || m.CacheOpt == nil {
-			continue
+	for _, m := range cacheMounts(s.exec) {
+		if id := m.CacheOpt.ID; dir == id || m.Input >= 0 && strings.HasPrefix(dir, id+":") {
+			u := s.uses(m, dir)
+			return &u
 		}
-		id := m.CacheOpt.ID
-		if dir != id && !(m.Input >= 0 && strings.HasPrefix(dir, id+":")) {
-			continue
-		}
-		u := s.uses(m, dir)
-		return &u
 	}
 	return nil
 }
@@ -216,8 +202,8 @@ func (s *stepMounts) lookAhead(ctx context.Context, group session.Group) error {
 		return nil
 	}
 	s.ahead = true
-	for _, m := range s.exec.Mounts {
-		if m.MountType != pb.MountType_CACHE || m.CacheOpt == nil || m.Input >= 0 {
+	for _, m := range cacheMounts(s.exec) {
+		if m.Input >= 0 {
 			continue
 		}
 		u := s.uses(m, m.CacheOpt.ID)
@@ -313,7 +299,7 @@ func (s *stepMounts) fill(ctx context.Context, from session.Caller, ref cache.Mu
 	if err != nil {
 		return err
 	}
-	done := progress.OneOff(ctx, "restoring cache mount "+strings.TrimPrefix(m.ID, "/"))
+	done := progress.OneOff(ctx, "restoring cache mount "+m.Name())
 	return done(s.travel.mounted(ctx, ref, group, m, func(dir engine.MountDir) error {
 		dir.New = true
 		conn := &byteStream{messages: stream, end: cancel}

@@ -61,10 +61,8 @@ func clearedBy(def *pb.Definition) (ids []string) {
 		if !anew[digest.FromBytes(b)] || op.UnmarshalVT(b) != nil { // BuildKit says what is wrong with it
 			continue
 		}
-		for _, m := range op.GetExec().GetMounts() {
-			if m.MountType == pb.MountType_CACHE && m.CacheOpt != nil {
-				ids = append(ids, m.CacheOpt.ID)
-			}
+		for _, m := range cacheMounts(op.GetExec()) {
+			ids = append(ids, m.CacheOpt.ID)
 		}
 	}
 	return ids

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/moby/buildkit/cache"
 	"github.com/moby/buildkit/session"
@@ -195,7 +194,7 @@ func (t *mountTravel) fillOne(stream grpc.ServerStream) error {
 	}
 	made := false
 	if m := t.mountOf(list[0]); m.dir != "" && m.Base == "" {
-		opts := mountOptions(&pb.Mount{Dest: strings.TrimPrefix(m.ID, "/"), CacheOpt: &pb.CacheOpt{ID: m.ID}})
+		opts := mountOptions(&pb.Mount{Dest: m.Name(), CacheOpt: &pb.CacheOpt{ID: m.ID}})
 		if err := t.make(ctx, m.dir, func(ctx context.Context) (cache.MutableRef, error) {
 			made = true
 			ref, err := t.cache.New(ctx, nil, nil, opts...)

@@ -6,7 +6,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/moby/buildkit/client"
@@ -142,7 +141,7 @@ func (c *Client) restore(ctx context.Context, from engine.Mounts, a *agents, use
 		eg.Go(func() error {
 			done := func() {}
 			l := &lateAgent{start: func() (*agentProcess, error) {
-				done = said(statuses, "restoring cache mount "+strings.TrimPrefix(u.ID, "/"))
+				done = said(statuses, "restoring cache mount "+u.Name())
 				return a.startFilling(ctx, u, here, gateway.Mount{
 					Dest: "/" + agentDir + "/unfinished", MountType: pb.MountType_CACHE, CacheOpt: &pb.CacheOpt{ID: unfinishedID + u.ID},
 				})

@@ -50,10 +50,7 @@ func mountUses(def *pb.Definition) ([]mountUse, error) {
 	var uses []mountUse
 	for _, dgst := range order {
 		op := g.ops[dgst]
-		for _, m := range op.GetExec().GetMounts() {
-			if m.MountType != pb.MountType_CACHE || m.CacheOpt == nil {
-				continue
-			}
+		for _, m := range cacheMounts(op.GetExec()) {
 			u := mountUse{
 				CacheMount: engine.CacheMount{ID: m.CacheOpt.ID, Platform: platformName(op.Platform)},
 				step:       dgst, mount: m, anew: def.Metadata[string(dgst)].GetIgnoreCache(),
@@ -66,6 +63,16 @@ func mountUses(def *pb.Definition) ([]mountUse, error) {
 		}
 	}
 	return uses, nil
+}
+
+// cacheMounts are those of a step that have an ID.
+func cacheMounts(exec *pb.ExecOp) (list []*pb.Mount) {
+	for _, m := range exec.GetMounts() {
+		if m.MountType == pb.MountType_CACHE && m.CacheOpt != nil {
+			list = append(list, m)
+		}
+	}
+	return list
 }
 
 // graph is a definition that was read.
