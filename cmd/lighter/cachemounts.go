@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/tonistiigi/go-csvvalue"
@@ -17,7 +16,6 @@ import (
 	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/registry"
 	"github.com/lighter-oci/lighter/internal/registry/gha"
-	"github.com/lighter-oci/lighter/internal/report"
 )
 
 // mountsTag is the name of cache mounts where none is said.
@@ -168,20 +166,3 @@ func (b *buildCmd) travel(client *registry.Client, report func(event.Mount)) (*c
 	}
 	return t, to, nil
 }
-
-// follower is a build's events on their way into a report and the history, from any
-// goroutine.
-type follower struct {
-	rec  *recording
-	mu   sync.Mutex
-	fold report.Build
-}
-
-func (f *follower) add(e event.Event) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.fold.Add(e)
-	f.rec.add(e)
-}
-
-func (f *follower) mount(m event.Mount) { f.add(event.Event{Time: time.Now(), Mount: &m}) }

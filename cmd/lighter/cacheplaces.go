@@ -63,16 +63,14 @@ func (c cacheInspectCmd) Run(ctx context.Context, out *term.Output) error {
 	if err != nil {
 		return err
 	}
-	found := cacheContents{Ref: c.Ref, Kind: "mounts"}
+	found := &cacheContents{Kind: "mounts"}
 	art, err := cachemount.Open(ctx, place)
 	switch {
 	case errors.Is(err, cachemount.ErrForeign):
-		layers, lerr := layerCache(ctx, place)
-		if lerr != nil {
+		var lerr error
+		if found, lerr = layerCache(ctx, place); lerr != nil {
 			return fmt.Errorf("%w; %w", err, lerr)
 		}
-		found = *layers
-		found.Ref = c.Ref
 	case err != nil:
 		return err
 	default:
@@ -81,6 +79,7 @@ func (c cacheInspectCmd) Run(ctx context.Context, out *term.Output) error {
 			found.Stored += art.Mounts[i].Stored()
 		}
 	}
+	found.Ref = c.Ref
 	if c.Format == "json" {
 		return out.Encode(found)
 	}
@@ -90,7 +89,7 @@ func (c cacheInspectCmd) Run(ctx context.Context, out *term.Output) error {
 // cacheConfig is BuildKit's media type of what a layer cache says of itself.
 const cacheConfig = "application/vnd.buildkit.cacheconfig.v0"
 
-// layerCache reads BuildKit's cache of layers; nil where the place holds none.
+// layerCache reads BuildKit's cache of layers. That the place holds none is an error.
 func layerCache(ctx context.Context, p cachemount.Place) (*cacheContents, error) {
 	src, err := p.Source()
 	if err != nil {
@@ -211,7 +210,7 @@ func pick(all []engine.CacheMount, names []string, of string) ([]engine.CacheMou
 	for _, name := range names {
 		n := len(list)
 		for _, m := range all {
-			if m.ID == name || strings.TrimPrefix(m.ID, "/") == name {
+			if m.ID == name || m.Name() == name {
 				list = append(list, m)
 			}
 		}
@@ -228,7 +227,7 @@ func pick(all []engine.CacheMount, names []string, of string) ([]engine.CacheMou
 func mountNames(all []engine.CacheMount) string {
 	var names []string
 	for _, m := range all {
-		names = append(names, strings.TrimPrefix(m.ID, "/"))
+		names = append(names, m.Name())
 	}
 	slices.Sort(names)
 	return strings.Join(slices.Compact(names), ", ")
@@ -308,7 +307,7 @@ func (c cachePullCmd) Run(ctx context.Context, out *term.Output, flags *engineFl
 	}
 	for _, m := range list {
 		if m.Base != "" && !slices.Contains(here, m) {
-			fmt.Fprintf(out.Err, "note: cache mount %s starts from something that this engine has not made yet; a build restores it\n", report.Clean(strings.TrimPrefix(m.ID, "/")))
+			fmt.Fprintf(out.Err, "note: cache mount %s starts from something that this engine has not made yet; a build restores it\n", report.Clean(m.Name()))
 			continue
 		}
 		before := len(told)
@@ -326,9 +325,9 @@ func (c cachePruneCmd) prune(ctx context.Context, out *term.Output, o cachemount
 	}
 	p := newPlaces()
 	defer p.Close()
-	place, err := mountsIn("cache prune", c.Ref, p.registry, true)
+	place, err := cachePlace{c.Ref}.open(p, true)
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	gone, err := cachemount.Prune(ctx, place, o)
 	if err != nil {

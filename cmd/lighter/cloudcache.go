@@ -18,19 +18,13 @@ import (
 func cloudFromEnv(e engine.Entry) error {
 	switch e.Type {
 	case "gha":
-		setFromEnv(e, map[string]string{
-			"token": "ACTIONS_RUNTIME_TOKEN", "url": "ACTIONS_CACHE_URL", "url_v2": "ACTIONS_RESULTS_URL",
-		})
+		setDefault(e, "token", os.Getenv("ACTIONS_RUNTIME_TOKEN"))
+		setDefault(e, "url", os.Getenv("ACTIONS_CACHE_URL"))
+		setDefault(e, "url_v2", os.Getenv("ACTIONS_RESULTS_URL"))
 	case "s3":
 		return s3FromEnv(e)
 	}
 	return nil
-}
-
-func setFromEnv(e engine.Entry, names map[string]string) {
-	for attr, env := range names {
-		setDefault(e, attr, os.Getenv(env))
-	}
 }
 
 func setDefault(e engine.Entry, attr, value string) {

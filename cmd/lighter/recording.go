@@ -277,3 +277,20 @@ func place(dir string) (name, abs string) {
 	name, _, _ = strings.Cut(path.Base(filepath.ToSlash(abs)), "#")
 	return strings.TrimSuffix(name, ".git"), abs
 }
+
+// follower is a build's events on their way into a report and the history, from any
+// goroutine.
+type follower struct {
+	rec  *recording
+	mu   sync.Mutex
+	fold report.Build
+}
+
+func (f *follower) add(e event.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fold.Add(e)
+	f.rec.add(e)
+}
+
+func (f *follower) mount(m event.Mount) { f.add(event.Event{Time: time.Now(), Mount: &m}) }
