@@ -27,7 +27,7 @@ func main() {
 	flag.StringVar(&opt.lighter, "lighter", "bin/lighter", "the binary to measure")
 	flag.StringVar(&opt.dir, "dir", "", "scratch directory with 15 GB of room (default: a temporary one)")
 	flag.IntVar(&opt.rounds, "rounds", 5, "rounds, each with every exporter once")
-	flag.StringVar(&opt.what, "what", "export,convert", "what to measure, with commas between: export, convert, mounts, caches, pack")
+	flag.StringVar(&opt.what, "what", "export,convert", "what to measure, with commas between: export, convert, mounts, caches, pack, kitchen")
 	flag.StringVar(&opt.projects, "projects", "go,rust", "what is packed, with -what pack: go, rust")
 	flag.StringVar(&opt.compression, "compression", "zstd:3", "of images, with -what pack")
 	flag.IntVar(&opt.files, "files", 20000, "files of the cache mount, with -what mounts")
@@ -97,9 +97,9 @@ func run(ctx context.Context, opt options) error {
 	}
 	var missed error
 	for what := range strings.SplitSeq(opt.what, ",") {
-		measure, ok := map[string]func(context.Context, options) error{"export": exports, "convert": conversions, "mounts": cacheMounts, "caches": caches, "pack": packs}[what]
+		measure, ok := map[string]func(context.Context, options) error{"export": exports, "convert": conversions, "mounts": cacheMounts, "caches": caches, "pack": packs, "kitchen": kitchens}[what]
 		if !ok {
-			return fmt.Errorf("-what %s: want export, convert, mounts, caches or pack", what)
+			return fmt.Errorf("-what %s: want export, convert, mounts, caches, pack or kitchen", what)
 		}
 		fmt.Printf("\n%s\n", what)
 		missed = errors.Join(missed, measure(ctx, opt))
