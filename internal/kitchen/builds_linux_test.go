@@ -1,6 +1,7 @@
 package kitchen
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
@@ -208,6 +209,54 @@ func TestTwoServers(t *testing.T) {
 	var taken *TakenError
 	if !errors.As(err, &taken) || !strings.Contains(err.Error(), s.URL()) || taken.Hint() == "" {
 		t.Errorf("the second: %v", err)
+	}
+}
+
+// Damage that no list comes upon is found at the start: the database is set aside,
+// with a message, and the server goes on with a new one.
+func TestDamagedHistory(t *testing.T) {
+	var warned []string
+	s := kitchenFor(t, map[string]string{"web": ""}, func(o *Options) {
+		rec, err := o.History.Begin(history.Begun{Project: "web", Verb: "build"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(rec.End(t.Context(), history.Outcome{State: history.Done}), o.History.Close()); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(o.State, "history.db")
+		damage(t, file, "words_data")
+		o.History, err = history.Open(history.Options{Dir: o.State, Warn: func(err error) { warned = append(warned, err.Error()) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	aside, _ := filepath.Glob(filepath.Join(s.opt.State, "history.db.corrupt-*"))
+	if len(warned) != 1 || len(aside) != 1 || !strings.Contains(warned[0], aside[0]) {
+		t.Errorf("warned %q, set aside %q", warned, aside)
+	}
+	await(t, s, begin(t, s, `{"project":"web","verb":"build"}`)[0], history.Done)
+}
+
+// damage overwrites the first page of a table.
+func damage(t *testing.T, file, table string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var root int64
+	err = db.QueryRow("SELECT rootpage FROM sqlite_schema WHERE name = ?", table).Scan(&root)
+	if err = errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte(strings.Repeat("\xee", 4096)), (root-1)*4096)
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,12 @@ const (
 	maxRequests      = 256 // being answered, streams apart
 	DefaultBuilds    = 2
 	DefaultListen    = "127.0.0.1:7070"
+)
+
+// The lock in the state directory, and beside it where its holder is found.
+const (
+	lockName = "kitchen.lock"
+	infoExt  = ".info"
 )
 
 // Options of a server.
@@ -113,8 +120,9 @@ func (e *TakenError) Hint() string {
 	return "use that one, or end it, or name another history with $" + history.Variable
 }
 
-// New checks the options, takes the state's lock and listens. Serve answers.
-func New(o Options) (*Server, error) {
+// complete fills in what was left open, and refuses what others could reach without
+// logging in or read on the way.
+func (o *Options) complete() error {
 	o.Listen = cmp.Or(o.Listen, DefaultListen)
 	o.Builds = cmp.Or(o.Builds, DefaultBuilds)
 	if o.Warn == nil {
@@ -122,20 +130,30 @@ func New(o Options) (*Server, error) {
 	}
 	host, _, err := net.SplitHostPort(o.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("--listen %q: want ADDRESS:PORT", o.Listen)
+		return fmt.Errorf("--listen %q: want ADDRESS:PORT", o.Listen)
 	}
 	if o.Proxy != "" {
 		if o.proxy, err = url.Parse(o.Proxy); err != nil || o.proxy.Host == "" || o.proxy.Scheme != "https" && o.proxy.Scheme != "http" {
-			return nil, fmt.Errorf("--behind-proxy %q: want the URL that people open, as https://builds.example.com", o.Proxy)
+			return fmt.Errorf("--behind-proxy %q: want the URL that people open, as https://builds.example.com", o.Proxy)
 		}
 	}
 	// Who comes by way of a proxy is not on this machine.
 	exposed := !loopback(host) || o.proxy != nil
 	switch {
 	case exposed && !o.Config.Protected():
-		return nil, &ExposedError{o.Listen, "nobody has to log in"}
+		return &ExposedError{o.Listen, "nobody has to log in"}
 	case exposed && o.Config.Cert == "" && o.proxy == nil:
-		return nil, &ExposedError{o.Listen, "what they send is not encrypted"}
+		return &ExposedError{o.Listen, "what they send is not encrypted"}
+	}
+	return nil
+}
+
+// New checks the options, takes the state's lock, reads through the history and
+// listens. Serve answers.
+func New(o Options) (*Server, error) {
+	err := o.complete()
+	if err != nil {
+		return nil, err
 	}
 	s := &Server{
 		opt: o, store: o.History, scheme: "http", began: time.Now(),
@@ -159,19 +177,23 @@ func New(o Options) (*Server, error) {
 	s.ctx, s.end = context.WithCancel(context.Background())
 	s.queue = &queue{limit: o.Builds, start: s.start, ended: s.ended, turns: map[string]int{}}
 	s.watches.init(s)
-	if err := s.listen(); err != nil {
+	if err := s.claim(); err != nil {
 		s.end()
 		return nil, err
 	}
-	s.hooks = newHooks(o.Config.Webhooks, o.Warn)
-	s.hosts, s.origins = names(s.listener.Addr().String(), s.scheme, o.Config.Hosts, o.proxy)
-	if host != "" && !unspecified(host) { // a name that was listened at
-		more, origins := names(net.JoinHostPort(host, port(s.listener)), s.scheme, nil, nil)
-		for h := range more.exact {
-			s.hosts.exact[h] = true
-		}
-		s.origins = append(s.origins, origins...)
+	if err = s.store.Check(s.ctx); err == nil {
+		err = s.listen()
 	}
+	if err != nil {
+		s.end()
+		return nil, errors.Join(err, s.lock.Close())
+	}
+	s.hooks = newHooks(o.Config.Webhooks, o.Warn)
+	hosts := o.Config.Hosts
+	if host, _, _ := net.SplitHostPort(o.Listen); host != "" && net.ParseIP(host) == nil { // a name that was listened at
+		hosts = append(slices.Clone(hosts), host)
+	}
+	s.hosts, s.origins = names(s.listener.Addr().String(), s.scheme, hosts, o.proxy)
 	s.handler = s.routes()
 	return s, nil
 }
@@ -181,39 +203,44 @@ func port(l net.Listener) string {
 	return port
 }
 
-// listen takes the lock and the address.
-func (s *Server) listen() error {
+// claim takes the lock.
+func (s *Server) claim() error {
 	if err := os.MkdirAll(s.opt.State, 0o700); err != nil {
 		return err
 	}
-	path := filepath.Join(s.opt.State, "kitchen.lock")
+	path := filepath.Join(s.opt.State, lockName)
 	s.lock = flock.New(path, flock.SetPermissions(0o600))
 	held, err := s.lock.TryLock()
 	if err != nil {
 		return fmt.Errorf("lock %s: %w", path, err)
 	}
 	if !held {
-		by, _ := os.ReadFile(path + ".info")
+		by, _ := os.ReadFile(path + infoExt)
 		_ = s.lock.Close()
 		return &TakenError{s.opt.State, clip(string(by))}
 	}
-	l, err := net.Listen("tcp", s.opt.Listen)
-	if err != nil {
-		_ = s.lock.Close()
-		return fmt.Errorf("--listen: %w", err)
-	}
+	return nil
+}
+
+// listen takes the address, and says beside the lock where that is.
+func (s *Server) listen() error {
+	var config *tls.Config
 	if s.opt.Config.Cert != "" {
 		cert, err := tls.LoadX509KeyPair(s.opt.Config.Cert, s.opt.Config.Key)
 		if err != nil {
-			_, _ = l.Close(), s.lock.Close()
 			return fmt.Errorf("cert and key of the configuration: %w", err)
 		}
-		config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
-		s.listener = tls.NewListener(netutil.LimitListener(l, maxConnections), config)
-	} else {
-		s.listener = netutil.LimitListener(l, maxConnections)
+		config = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	}
-	_ = os.WriteFile(path+".info", fmt.Appendf(nil, "%s (process %d)", s.URL(), os.Getpid()), 0o600)
+	l, err := net.Listen("tcp", s.opt.Listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	s.listener = netutil.LimitListener(l, maxConnections)
+	if config != nil {
+		s.listener = tls.NewListener(s.listener, config)
+	}
+	_ = os.WriteFile(filepath.Join(s.opt.State, lockName+infoExt), fmt.Appendf(nil, "%s (process %d)", s.URL(), os.Getpid()), 0o600)
 	return nil
 }
 
@@ -239,7 +266,6 @@ func (s *Server) Serve(ctx context.Context) error {
 	s.http = &http.Server{
 		Handler: s.handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 20 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeader,
-		ErrorLog:    nil,
 		BaseContext: func(net.Listener) context.Context { return s.ctx },
 	}
 	failed := make(chan error, 1)
@@ -276,7 +302,7 @@ func (s *Server) close() error {
 	if err != nil {
 		err = s.http.Close()
 	}
-	_ = os.Remove(filepath.Join(s.opt.State, "kitchen.lock.info"))
+	_ = os.Remove(filepath.Join(s.opt.State, lockName+infoExt))
 	return errors.Join(err, s.lock.Close())
 }
 
