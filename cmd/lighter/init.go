@@ -8,6 +8,7 @@ import (
 	"github.com/lighter-oci/lighter/internal/project"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
+	"github.com/lighter-oci/lighter/internal/toolchain"
 )
 
 // initCmd writes what a project begins with.
@@ -19,7 +20,7 @@ type initCmd struct {
 
 // Help is what `lighter init --help` says below the flags.
 func (initCmd) Help() string {
-	return "Looks for go.mod, Cargo.toml, package.json, CMakeLists.txt, a Makefile, a Dockerfile, and git's remote. A file that is there already stays as it is."
+	return "Looks for go.mod, Cargo.toml, package.json, CMakeLists.txt, a Makefile, C and C++ sources, a Dockerfile, and git's remote. A file that is there already stays as it is."
 }
 
 // aRelease is what the linker stamps into one.
@@ -44,11 +45,13 @@ func (c *initCmd) Run(out *term.Output) error {
 		fmt.Fprintln(out.Err, report.Clean("kept "+strings.Join(done.Kept, " and ")))
 	}
 	next := "`lighter build --push`"
-	if !done.Build {
-		next = "a Dockerfile, then " + next
+	if _, err := toolchain.Detect(c.Dir); !done.Build && err == nil {
+		next = "`lighter pack --push`"
+	} else if !done.Build {
+		next = "write a Dockerfile, then " + next
 	}
 	if strings.HasPrefix(done.Image, project.ExampleHost+"/") {
-		next = "put the image's real name into " + project.Name + ", then " + strings.TrimPrefix(next, "then ")
+		next = "put the image's real name into " + project.Name + ", then " + next
 	}
 	fmt.Fprintln(out.Err, "next: "+next)
 	return nil

@@ -82,6 +82,9 @@ func (p *packCmd) deliveries() ([]delivery, error) {
 	case p.Load:
 		all = append(all, delivery{said: p.Tag, names: p.Tag, into: p.Into, layers: flags})
 	}
+	if len(all) == 0 && len(p.Tag) > 0 {
+		return nil, fmt.Errorf("%s would go nowhere: add --push, --load, or -o type=oci,dest=FILE", p.Tag[0])
+	}
 	if len(all) == 0 {
 		return nil, errors.New("the image would go nowhere: add -t REGISTRY/NAME:TAG --push, --load, or -o type=oci,dest=FILE")
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/lighter-oci/lighter/internal/publish"
 	"github.com/lighter-oci/lighter/internal/report"
 	"github.com/lighter-oci/lighter/internal/term"
+	"github.com/lighter-oci/lighter/internal/toolchain"
 )
 
 // release is what is to be published; what `--dry-run --format json` prints.
@@ -81,6 +82,32 @@ func (p *publishCmd) plan(ctx context.Context) (*release, error) {
 	return r, nil
 }
 
+// makes is what a project's images are made with: build or pack.
+func (r *release) makes() (string, error) {
+	if r.proj.Packs() {
+		return "pack", nil
+	}
+	if _, err := os.Stat(filepath.Join(r.proj.Dir(), r.proj.Context, cmp.Or(r.proj.Dockerfile, "Dockerfile"))); err == nil {
+		return "build", nil
+	}
+	if _, err := toolchain.Detect(r.proj.Dir()); err != nil {
+		return "", nothingError{project.Shown(r.proj.Dir())}
+	}
+	return "pack", nil
+}
+
+// nothingError is a project that no image can be made of.
+type nothingError struct{ dir string }
+
+func (e nothingError) Error() string {
+	return "there is nothing to publish: no Dockerfile in " + e.dir + ", and no source that pack would compile"
+}
+
+// Hint is the next step.
+func (nothingError) Hint() string {
+	return `write a Dockerfile, or say in lighter.toml what compiles: toolchain = { command = "…", output = "PATH" }`
+}
+
 // images are those of the project and its variants.
 func (p *publishCmd) images(r *release) error {
 	names := p.Variant
@@ -89,9 +116,9 @@ func (p *publishCmd) images(r *release) error {
 	}
 	with := p.With
 	if with == "auto" {
-		with = "pack"
-		if _, err := os.Stat(filepath.Join(r.proj.Dir(), r.proj.Context, cmp.Or(r.proj.Dockerfile, "Dockerfile"))); err == nil && !r.proj.Packs() {
-			with = "build"
+		var err error
+		if with, err = r.makes(); err != nil {
+			return err
 		}
 	}
 	taken := map[string]string{}

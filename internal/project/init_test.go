@@ -25,8 +25,11 @@ var projects = map[string]map[string]string{
 	},
 	"cargo": {
 		"Cargo.toml": "[package]\nname = 'crate_a'\nversion = '0.3.0'\n[[bin]]\nname = 'x'\n[features]\ndefault = ['tls']\ntls = []\nmetrics = []\n",
+		"Cargo.lock": "version = 4\n",
 		"Dockerfile": "FROM scratch\n",
 	},
+	"crate":      {"Cargo.toml": "[package]\nname = 'b'\nversion = '0.1.0'\n"},
+	"c":          {"hello.c": "int main(void) { return 0; }\n"},
 	"node":       {"package.json": `{"name": "@team/web", "version": "1.0.0"}`, "Dockerfile": "FROM scratch\n"},
 	"cmake":      {"CMakeLists.txt": "", "Makefile": ""},
 	"make":       {"Makefile": ""},

@@ -34,6 +34,9 @@ type found struct {
 	Schema     string
 }
 
+// OnlyPacks tells whether there is nothing to build with.
+func (f found) OnlyPacks() bool { return f.Toolchain != "" && !f.Dockerfile }
+
 // look finds out what lies in a directory.
 func look(dir string) found {
 	f := found{Schema: SchemaURL}
@@ -56,7 +59,11 @@ func look(dir string) found {
 		}
 	case has("Cargo.toml"):
 		f.Kind, f.Toolchain, f.Version = "Rust crate", "cargo", "Cargo.toml"
-		f.Checks = [][2]string{{"test", "cargo test --locked"}, {"clippy", "cargo clippy --locked -- -D warnings"}}
+		locked := ""
+		if has("Cargo.lock") {
+			locked = " --locked"
+		}
+		f.Checks = [][2]string{{"test", "cargo test" + locked}, {"clippy", "cargo clippy" + locked + " -- -D warnings"}}
 		if n := f.crate(dir); n != "" {
 			name = n
 		}
@@ -70,6 +77,10 @@ func look(dir string) found {
 		f.Kind, f.Command = "CMake project", "cmake -B build -DCMAKE_BUILD_TYPE=Release && cmake --build build"
 	case has("Makefile"):
 		f.Kind, f.Command = "project with a Makefile", "make"
+	case hasAny(dir, "*.c"):
+		f.Kind, f.Toolchain = "C program", "c"
+	case hasAny(dir, "*.cc", "*.cpp", "*.cxx"):
+		f.Kind, f.Toolchain = "C++ program", "c++"
 	case f.Dockerfile:
 		f.Kind = "project with a Dockerfile"
 	}
@@ -83,6 +94,14 @@ func look(dir string) found {
 		f.Image, f.Source = "ghcr.io/"+strings.ToLower(slug), "https://github.com/"+slug
 	}
 	return f
+}
+
+// hasAny tells whether a file of such a name lies in dir.
+func hasAny(dir string, patterns ...string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		names, err := filepath.Glob(filepath.Join(dir, p))
+		return err == nil && len(names) > 0
+	})
 }
 
 // commands are the main packages below cmd, where that is the only place to

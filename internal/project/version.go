@@ -66,7 +66,7 @@ func (p Project) FindVersion(ctx context.Context) (Version, error) {
 	}
 	number, err := gitVersion(ctx, p.Dir())
 	if err != nil && source == "" {
-		return Version{}, fmt.Errorf("no version in Cargo.toml, package.json, pyproject.toml or VERSION, and %w: say version = … in %s", err, Name)
+		return Version{}, fmt.Errorf("no version in Cargo.toml, package.json, pyproject.toml or VERSION, and %w; say version = \"0.1.0\" in %s", err, Name)
 	}
 	return Version{number, "", p}, err
 }
@@ -122,6 +122,9 @@ func checkVersion(name, s string) (string, error) {
 func gitVersion(ctx context.Context, dir string) (string, error) {
 	out, err := git(ctx, dir, "describe", "--tags", "--match", "v[0-9]*", "--match", "[0-9]*")
 	var refused *gitError
+	if errors.As(err, &refused) && strings.Contains(refused.said, "No names found") {
+		return "", errors.New("git has no tag like v1.2.3")
+	}
 	if errors.As(err, &refused) {
 		return "", fmt.Errorf("git has no tag like v1.2.3: %s", strings.TrimPrefix(refused.said, "fatal: "))
 	}
