@@ -32,18 +32,17 @@ func Pull(ctx context.Context, p Place, a *Artifact, k Key, s *Session, root str
 	return out, nil
 }
 
-// store is the shelf of an artifact.
+// store is where an artifact's blobs are, as a session needs them.
 type store struct {
 	src image.Source
-	dst image.Target
+	dst image.Target // for a push
 }
 
+// whole reads a blob from its start, verified.
 func (st *store) whole(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
 	r, err := st.src.Fetch(ctx, desc)
 	return r, missing(err)
 }
-
-func (st *store) upload(ctx context.Context) (image.Upload, error) { return st.dst.Upload(ctx) }
 
 // Ranges are fetched in parts of at most requestSize bytes, requests of them at a
 // time: latency is then paid for once in a while, and memory is bounded by their
@@ -63,6 +62,7 @@ type request struct {
 	err    error
 }
 
+// ranges writes parts of packs to w, one after the other.
 func (st *store) ranges(ctx context.Context, w io.Writer, packs []Pack, ranges []packRange) error {
 	fetching, cancel := context.WithCancel(ctx)
 	defer cancel()

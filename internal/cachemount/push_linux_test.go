@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -227,6 +228,41 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// Mounts that a push does not send go when nobody has sent them for too long, or where
+// they have no room beside those that it sends.
+func TestOtherMountsGo(t *testing.T) {
+	other := testKey
+	other.ID = "other"
+	for _, tt := range []struct {
+		name string
+		o    PushOptions
+		goes bool
+	}{
+		{"young", PushOptions{MaxAge: time.Hour}, false},
+		{"old", PushOptions{MaxAge: time.Nanosecond}, true},
+		{"room", PushOptions{MaxSize: 500 << 10}, false},
+		{"no room", PushOptions{MaxSize: 350 << 10}, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, _ := newLayout(t)
+			for i, k := range []Key{other, testKey} {
+				m := newMachine(t)
+				m.write(t, "f", noise(uint64(i), 200<<10))
+				out, err := m.pushAs(t, p, k, tt.o)
+				must(t, err)
+				if k == testKey && slices.Contains(out.Dropped, other) != tt.goes {
+					t.Errorf("dropped are %v", out.Dropped)
+				}
+			}
+			art, err := Open(t.Context(), p)
+			must(t, err)
+			if (art.Find(other) == nil) != tt.goes || art.Find(testKey) == nil {
+				t.Errorf("left are %v", art.Mounts)
+			}
+		})
+	}
+}
+
 // readsShow tells whether the file system keeps access times.
 func readsShow(t tb, m *machine) bool {
 	m.write(t, "probe", "x")
@@ -279,6 +315,12 @@ func TestChangeWhileRead(t *testing.T) {
 	const size, files = 3 << 20, 6
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
+	// A writer that the machine lets wait in the middle leaves a file that is what it
+	// seems to be, half and half.
+	var rounds [files]struct {
+		sync.Mutex // held in a round
+		waited     bool
+	}
 	for i := range files {
 		name := fmt.Sprint("f", i)
 		a.write(t, name, strings.Repeat("0", size))
@@ -291,11 +333,15 @@ func TestChangeWhileRead(t *testing.T) {
 			defer f.Close()
 			for c := 'a'; ; c = 'a' + (c-'a'+1)%26 {
 				b := []byte(strings.Repeat(string(c), 64<<10))
+				rounds[i].Lock()
+				began := time.Now()
 				for at := int64(0); at < size; at += int64(len(b)) {
 					if _, err := f.WriteAt(b, at); err != nil {
 						t.Error(err)
 					}
 				}
+				rounds[i].waited = rounds[i].waited || time.Since(began) > tick/2
+				rounds[i].Unlock()
 				select { // long enough for a read to begin, and not always to end
 				case <-stop:
 					return
@@ -316,9 +362,13 @@ func TestChangeWhileRead(t *testing.T) {
 		for _, e := range entries {
 			content, err := os.ReadFile(b.path(e.Name()))
 			must(t, err)
-			if string(content) != strings.Repeat(string(content[:1]), size) {
+			round := &rounds[e.Name()[1]-'0']
+			round.Lock()
+			if !round.waited && string(content) != strings.Repeat(string(content[:1]), size) {
 				t.Errorf("%s is torn", e.Name())
 			}
+			round.waited = false
+			round.Unlock()
 		}
 	}
 	close(stop)

@@ -71,18 +71,8 @@ func (s *Session) do(ctx context.Context, f func() error) error {
 	return err
 }
 
-// shelf is where an artifact's blobs are, as the session needs them.
-type shelf interface {
-	// whole reads a blob from its start, verified.
-	whole(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error)
-	// ranges writes parts of packs to w, one after the other.
-	ranges(ctx context.Context, w io.Writer, packs []Pack, ranges []packRange) error
-	// upload begins a new blob.
-	upload(ctx context.Context) (image.Upload, error)
-}
-
 // importMount has the agent make the directory root what m says.
-func (s *Session) importMount(ctx context.Context, root string, m *Mount, from shelf, o ImportOptions) (out ImportResult, err error) {
+func (s *Session) importMount(ctx context.Context, root string, m *Mount, from *store, o ImportOptions) (out ImportResult, err error) {
 	err = s.do(ctx, func() error {
 		req := importRequest{Root: root, Packs: m.Packs, Tree: m.Tree.Digest, Option: o}
 		if err := s.c.send(msgImport, req); err != nil {
@@ -110,7 +100,7 @@ func (s *Session) importMount(ctx context.Context, root string, m *Mount, from s
 }
 
 // sendTree sends a mount's tree; nothing for none.
-func (s *Session) sendTree(ctx context.Context, m *Mount, from shelf) error {
+func (s *Session) sendTree(ctx context.Context, m *Mount, from *store) error {
 	return s.stream(func(w io.Writer) error {
 		if m.Tree.Digest == "" {
 			return nil
@@ -125,7 +115,7 @@ func (s *Session) sendTree(ctx context.Context, m *Mount, from shelf) error {
 }
 
 // give sends what the agent wants.
-func (s *Session) give(ctx context.Context, msg message, packs []Pack, from shelf) error {
+func (s *Session) give(ctx context.Context, msg message, packs []Pack, from *store) error {
 	var want wanted
 	if err := msg.decode(msgWant, &want); err != nil {
 		return err
@@ -192,7 +182,7 @@ func (h *heeding) Write(p []byte) (int, error) {
 
 // exportMount has the agent send what the directory root holds and base, the
 // mount as the artifact has it, does not. What comes is uploaded.
-func (s *Session) exportMount(ctx context.Context, root string, base *Mount, to shelf, o ExportOptions) (m *Mount, out Exported, err error) {
+func (s *Session) exportMount(ctx context.Context, root string, base *Mount, to *store, o ExportOptions) (m *Mount, out Exported, err error) {
 	err = s.do(ctx, func() error {
 		if err := s.c.send(msgExport, exportRequest{Root: root, Packs: base.Packs, Option: o}); err != nil {
 			return err
@@ -232,7 +222,7 @@ type receiver struct {
 	s    *Session
 	ctx  context.Context
 	base *Mount
-	to   shelf
+	to   *store
 
 	up    image.Upload // the pack that is coming, or the tree
 	packs []Pack
@@ -285,11 +275,11 @@ func (r *receiver) take(msg message) (err error) {
 		if r.up != nil {
 			return fmt.Errorf("%w: a pack within a pack", ErrVersion)
 		}
-		r.up, err = r.to.upload(r.ctx)
+		r.up, err = r.to.dst.Upload(r.ctx)
 		return err
 	case msgData:
 		if r.up == nil { // the tree, which has no beginning of its own
-			if r.up, err = r.to.upload(r.ctx); err != nil {
+			if r.up, err = r.to.dst.Upload(r.ctx); err != nil {
 				return err
 			}
 		}
