@@ -68,7 +68,9 @@ func (c cacheInspectCmd) Run(ctx context.Context, out *term.Output) error {
 	switch {
 	case errors.Is(err, cachemount.ErrForeign):
 		var lerr error
-		if found, lerr = layerCache(ctx, place); lerr != nil {
+		if found, lerr = layerCache(ctx, place); errors.Is(lerr, errNoCache) {
+			return fmt.Errorf("%s: %w", c.Ref, lerr)
+		} else if lerr != nil {
 			return fmt.Errorf("%w; %w", err, lerr)
 		}
 	case err != nil:
@@ -88,6 +90,9 @@ func (c cacheInspectCmd) Run(ctx context.Context, out *term.Output) error {
 
 // cacheConfig is BuildKit's media type of what a layer cache says of itself.
 const cacheConfig = "application/vnd.buildkit.cacheconfig.v0"
+
+// errNoCache is a place that holds something else.
+var errNoCache = errors.New("this is no cache, neither of mounts nor of layers: `lighter inspect` shows images")
 
 // layerCache reads BuildKit's cache of layers. That the place holds none is an error.
 func layerCache(ctx context.Context, p cachemount.Place) (*cacheContents, error) {
@@ -123,7 +128,7 @@ func layerCache(ctx context.Context, p cachemount.Place) (*cacheContents, error)
 		found.Stored += d.Size
 	}
 	if !isCache {
-		return nil, errors.New("nor is it a cache of layers: `lighter inspect` shows images")
+		return nil, errNoCache
 	}
 	return found, nil
 }

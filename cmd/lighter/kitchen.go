@@ -18,10 +18,10 @@ import (
 type kitchenCmd struct {
 	Dir []string `arg:"" optional:"" predictor:"dir" help:"Directories of projects (default: this one)."`
 
-	Listen      string `placeholder:"ADDRESS:PORT" default:"127.0.0.1:7070" help:"Where to serve. An address that others reach needs --config with something to log in with, and TLS."`
+	Listen      string `placeholder:"ADDRESS:PORT" default:"127.0.0.1:7070" help:"Where to serve (default ${default}). An address that others reach needs --config with something to log in with, and TLS."`
 	Config      string `predictor:"file" placeholder:"FILE" help:"Logins, TLS, webhooks and engines of projects, as TOML."`
 	BehindProxy string `placeholder:"URL" help:"A proxy serves it to people under this URL, and tells in X-Forwarded-For who asks."`
-	Builds      int    `default:"2" placeholder:"N" help:"How many builds run at a time; others wait."`
+	Builds      int    `default:"2" placeholder:"N" help:"How many builds run at a time (default ${default}); others wait."`
 	Hash        bool   `help:"Read a password or token from standard input, print its lines for --config, and end."`
 }
 
