@@ -82,7 +82,6 @@ type tail struct {
 	r    io.Reader
 	buf  []byte // read, not yet given out
 	used int    // of buf, given out
-	read int64  // bytes of whole lines
 }
 
 // next is the next whole line, without its end, which is valid until the next
@@ -91,7 +90,6 @@ func (t *tail) next() ([]byte, error) {
 	for from := t.used; ; {
 		if i := bytes.IndexByte(t.buf[from:], '\n'); i >= 0 {
 			l := t.buf[t.used : from+i]
-			t.read += int64(from + i + 1 - t.used)
 			t.used = from + i + 1
 			return l, nil
 		}

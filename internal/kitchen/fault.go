@@ -75,9 +75,3 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	s.refuse(w, r, f.code, f.what, f.next)
 }
-
-// What of f a page shows.
-func (f fault) What() string { return f.what }
-
-// Next is the next step.
-func (f fault) Next() string { return f.next }

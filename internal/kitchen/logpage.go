@@ -16,10 +16,7 @@ import (
 func (s *Server) stepOf(ctx context.Context, id, key string) (report.Step, error) {
 	var rep report.Report
 	var err error
-	s.watches.mu.Lock()
-	w := s.watches.byID[id]
-	s.watches.mu.Unlock()
-	if w != nil {
+	if w := s.watches.has(id); w != nil {
 		w.mu.Lock()
 		rep = w.fold.Report()
 		w.mu.Unlock()
@@ -36,9 +33,7 @@ func (s *Server) stepOf(ctx context.Context, id, key string) (report.Step, error
 
 // liveTail is the end of a log that is being followed anyway.
 func (s *Server) liveTail(id, step string, want logRange) (logPart, bool) {
-	s.watches.mu.Lock()
-	w := s.watches.byID[id]
-	s.watches.mu.Unlock()
+	w := s.watches.has(id)
 	if w == nil || want != (logRange{}) {
 		return logPart{}, false
 	}

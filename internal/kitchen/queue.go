@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -28,7 +29,6 @@ type job struct {
 	ticket *history.Ticket
 	child  *child        // once it runs; set under the queue's mu
 	stop   bool          // somebody wants it gone
-	over   chan struct{} // closed when it is, and the history knows; made when it is started
 	done   chan struct{} // closed when the history knows how it ended
 }
 
@@ -70,19 +70,19 @@ func (q *queue) add(jobs []*job) error {
 // fill starts what there is room for. The caller holds mu.
 func (q *queue) fill() {
 	for !q.closed && len(q.running) < q.limit && len(q.waiting) > 0 {
-		i := q.next(q.waiting, q.turns)
+		i := next(q.waiting, q.turns)
 		j := q.waiting[i]
 		q.waiting = slices.Delete(q.waiting, i, i+1)
 		q.running = append(q.running, j)
-		q.turn(q.turns, j)
-		j.over = make(chan struct{})
+		q.started++
+		q.turns[j.project] = q.started
 		q.all.Go(func() { q.run(j) })
 	}
 }
 
 // next is whose turn it is: of the project that was served longest ago, the job
 // that was asked for first.
-func (q *queue) next(waiting []*job, turns map[string]int) int {
+func next(waiting []*job, turns map[string]int) int {
 	best := 0
 	for i, j := range waiting {
 		if turns[j.project] < turns[waiting[best].project] {
@@ -90,11 +90,6 @@ func (q *queue) next(waiting []*job, turns map[string]int) int {
 		}
 	}
 	return best
-}
-
-func (q *queue) turn(turns map[string]int, j *job) {
-	q.started++
-	turns[j.project] = q.started
 }
 
 func (q *queue) run(j *job) {
@@ -123,13 +118,9 @@ func (q *queue) order() (running, waiting []*job) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	running = slices.Clone(q.running)
-	rest, turns := slices.Clone(q.waiting), map[string]int{}
-	for k, v := range q.turns {
-		turns[k] = v
-	}
-	for n := q.started; len(rest) > 0; {
-		i := q.next(rest, turns)
-		n++
+	rest, turns := slices.Clone(q.waiting), maps.Clone(q.turns)
+	for n := q.started + 1; len(rest) > 0; n++ {
+		i := next(rest, turns)
 		turns[rest[i].project] = n
 		waiting = append(waiting, rest[i])
 		rest = slices.Delete(rest, i, i+1)

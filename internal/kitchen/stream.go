@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lighter-oci/lighter/internal/history"
@@ -127,7 +128,7 @@ func (w *watch) since(s *Server, after uint64, ver int) (n news, seq uint64, now
 		}
 		n.Logs = append(n.Logs, ln)
 	}
-	slices.SortFunc(n.Logs, func(a, b logNews) int { return cmpString(a.Key, b.Key) })
+	slices.SortFunc(n.Logs, func(a, b logNews) int { return strings.Compare(a.Key, b.Key) })
 	for _, r := range w.rows {
 		if r.ver > ver {
 			n.Rows = append(n.Rows, r)
@@ -151,16 +152,6 @@ func (w *watch) since(s *Server, after uint64, ver int) (n news, seq uint64, now
 	return n, w.seq, w.version, w.grown
 }
 
-func cmpString(a, b string) int {
-	if a < b {
-		return -1
-	}
-	if a > b {
-		return 1
-	}
-	return 0
-}
-
 // buildEvents streams what happens in a build to its page.
 func (s *Server) buildEvents(w http.ResponseWriter, r *http.Request) {
 	b, err := s.store.Build(r.Context(), r.PathValue("id"))
@@ -174,7 +165,7 @@ func (s *Server) buildEvents(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer release()
-	if b.State.Over() { // the page was made while it ran
+	if b.State.Over() && s.watches.has(b.ID) == nil { // the page was made while it ran
 		_ = st.send("over", 0, true)
 		return
 	}

@@ -74,6 +74,13 @@ func (ws *watches) get(id string) (w *watch, release func()) {
 	})
 }
 
+// has is who follows a build already; nil is nobody.
+func (ws *watches) has(id string) *watch {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return ws.byID[id]
+}
+
 func (ws *watches) drop(w *watch) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
