@@ -11,6 +11,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/lighter-oci/lighter/internal/group"
 )
 
 // Check is a command that must succeed before anything is published.
@@ -89,8 +91,7 @@ func (c Check) run(ctx context.Context) Checked {
 	cmd := exec.CommandContext(ctx, c.Command[0], c.Command[1:]...)
 	var said tail
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Dir, &said, &said
-	endWithChildren(cmd)
-	err := cmd.Run()
+	err := group.Run(ctx, cmd)
 	got := Checked{Name: c.Name, Took: time.Since(began), Err: err}
 	var exit *exec.ExitError
 	if errors.As(err, &exit) || err == nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/containerd/platforms"
+
+	"github.com/lighter-oci/lighter/internal/group"
 )
 
 // Run compiles and answers what was made. What the compiler says goes to log
@@ -43,15 +45,13 @@ func (b Build) run(ctx context.Context, argv []string, log io.Writer) ([]byte, e
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Dir = b.Dir
 	cmd.Env = append(os.Environ(), b.Env...)
-	endWithChildren(cmd)
-	cmd.WaitDelay = 5 * time.Second
 	var stdout, said bytes.Buffer
 	cmd.Stderr = io.MultiWriter(&said, log)
 	cmd.Stdout = &stdout
 	if !strings.HasPrefix(b.Tool, "cargo") { // whose standard output is for programs
 		cmd.Stdout = cmd.Stderr
 	}
-	err := cmd.Run()
+	err := group.Run(ctx, cmd)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
