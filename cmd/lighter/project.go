@@ -168,7 +168,11 @@ func (b *buildCmd) take(p project.Project) (took []string) {
 		}
 	}
 	took = append(took, b.takeSecrets(p)...)
-	return append(took, b.takeCache(p)...)
+	took = append(took, b.takeCache(p)...)
+	if keys := p.PackKeys(); len(keys) > 0 { // of a Dockerfile's image nobody has them but the Dockerfile
+		say("without %s (of lighter pack)", strings.Join(keys, ", "))
+	}
+	return took
 }
 
 // addUnset puts what a flag does not say before what it says.

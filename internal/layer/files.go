@@ -28,8 +28,12 @@ type File struct {
 // all with one time. With parents the directories above them come along, for
 // an image that has nothing beneath: on a base that would replace its
 // directories, and links that stand for some. The tar depends on nothing but
-// what it is given. Two files of one path are an error.
+// what it is given. Two files of one path are an error, and one below
+// another that is no directory.
 func WriteFiles(w io.Writer, files []File, at time.Time, parents bool) error {
+	if err := checkParents(files); err != nil {
+		return err
+	}
 	files = slices.Clone(files)
 	if parents {
 		files = withParents(files)
@@ -47,6 +51,22 @@ func WriteFiles(w io.Writer, files []File, at time.Time, parents bool) error {
 		}
 	}
 	return t.Close()
+}
+
+// checkParents refuses what no file system holds.
+func checkParents(files []File) error {
+	leaves := map[string]bool{}
+	for _, f := range files {
+		leaves[f.Path] = !f.Mode.IsDir()
+	}
+	for _, f := range files {
+		for dir := path.Dir(f.Path); len(dir) > 1; dir = path.Dir(dir) {
+			if leaves[dir] {
+				return fmt.Errorf("%s is to be below %s, which is no directory", f.Path, dir)
+			}
+		}
+	}
+	return nil
 }
 
 // withParents adds the directories that files lie in and that are not among

@@ -66,10 +66,11 @@ usr/bin/link 777 0:0 86400 app`
 
 func TestWriteFilesRefuses(t *testing.T) {
 	for want, files := range map[string][]layer.File{
-		"/a is to be in the image twice":  {{Path: "/a", Mode: fs.ModeDir}, {Path: "/a", Mode: fs.ModeDir}},
-		"/a: it has 1 bytes, and had 2":   {{Path: "/a", Size: 2, Open: content("x")}},
-		"/a: archive/tar: write too long": {{Path: "/a", Size: 2, Open: content("xyz")}},
-		"/a: unreadable":                  {{Path: "/a", Size: 2, Open: func() (io.ReadCloser, error) { return nil, fmt.Errorf("unreadable") }}},
+		"/a is to be in the image twice":                  {{Path: "/a", Mode: fs.ModeDir}, {Path: "/a", Mode: fs.ModeDir}},
+		"/a/b/c is to be below /a, which is no directory": {{Path: "/a/b/c", Open: content("x")}, {Path: "/a", Open: content("x")}},
+		"/a: it has 1 bytes, and had 2":                   {{Path: "/a", Size: 2, Open: content("x")}},
+		"/a: archive/tar: write too long":                 {{Path: "/a", Size: 2, Open: content("xyz")}},
+		"/a: unreadable":                                  {{Path: "/a", Size: 2, Open: func() (io.ReadCloser, error) { return nil, fmt.Errorf("unreadable") }}},
 	} {
 		if err := layer.WriteFiles(io.Discard, files, time.Time{}, true); err == nil || err.Error() != want {
 			t.Errorf("%v, want %s", err, want)

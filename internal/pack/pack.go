@@ -158,6 +158,9 @@ func (s Spec) Pack(ctx context.Context, p ocispec.Platform, binaries []toolchain
 	if err != nil {
 		return nil, err
 	}
+	if err := s.starts(files, programs); err != nil {
+		return nil, err
+	}
 	for _, l := range []struct {
 		name  string
 		files []layer.File
@@ -192,25 +195,27 @@ func (p *Packed) add(mediaType string, v any) (ocispec.Descriptor, error) {
 
 // files is the layer that rarely changes.
 func (s Spec) files() ([]layer.File, error) {
-	var files []layer.File
-	if s.Base == nil {
-		var err error
-		if files, err = foundation(s.User, s.include()); err != nil {
-			return nil, err
-		}
-	}
+	var own []layer.File
+	at := map[string]bool{}
 	for _, f := range s.Files {
 		more, err := collect(f)
 		if err != nil {
 			return nil, err
 		}
-		// A project may bring what would be there anyway.
-		files = slices.DeleteFunc(files, func(have layer.File) bool {
-			return slices.ContainsFunc(more, func(m layer.File) bool { return m.Path == have.Path })
-		})
-		files = append(files, more...)
+		for _, m := range more {
+			if !m.Mode.IsDir() || !at[m.Path] { // several may go into one directory
+				own = append(own, m)
+			}
+			at[m.Path] = true
+		}
 	}
-	return files, nil
+	if s.Base != nil {
+		return own, nil
+	}
+	files, err := foundation(s.User, s.include())
+	// A project may bring what would be there anyway.
+	files = slices.DeleteFunc(files, func(have layer.File) bool { return at[have.Path] })
+	return append(files, own...), err
 }
 
 func (s Spec) include() []string {
@@ -282,7 +287,7 @@ func (s Spec) configure(c *ocispec.ImageConfig, binaries []toolchain.Binary) {
 	}
 	env := slices.Clone(c.Env)
 	if s.Base == nil {
-		env = []string{"PATH=/usr/local/bin:/usr/bin:/bin"}
+		env = []string{"PATH=" + searchPath}
 		if slices.Contains(s.include(), "certificates") {
 			env = append(env, "SSL_CERT_FILE="+certificates)
 		}

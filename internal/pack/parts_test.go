@@ -43,6 +43,7 @@ func TestAccounts(t *testing.T) {
 		"1000":      "1000:1000 nonroot:x:1000:1000:nonroot:/home/nonroot:/sbin/nologin",
 		"app:2000":  "65532:2000 app:x:65532:2000:app:/home/app:/sbin/nologin",
 		"1000:2000": "1000:2000 nonroot:x:1000:2000:nonroot:/home/nonroot:/sbin/nologin",
+		"app:staff": "65532:65532 app:x:65532:65532:app:/home/app:/sbin/nologin",
 		"root":      "0:0 root:x:0:0:root:/root:/sbin/nologin",
 		"0:5":       "0:5 root:x:0:0:root:/root:/sbin/nologin",
 	} {
@@ -172,6 +173,9 @@ func TestCollect(t *testing.T) {
 	if err := os.Symlink("a", filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.MkdirAll(filepath.Join(dir, "sub", ".git"), 0o777); err != nil { // which has no place in an image
+		t.Fatal(err)
+	}
 	for to, want := range map[string]string{
 		"/etc/app/": "[/etc/app drwxr-xr-x  /etc/app/a -rw-r--r--  /etc/app/link Lrwxrwxrwx a /etc/app/sub drwxr-xr-x  /etc/app/sub/run -rwxr-xr-x  /etc/app/sub/secret -rw------- ]",
 		"/":         "[/a -rw-r--r--  /link Lrwxrwxrwx a /sub drwxr-xr-x  /sub/run -rwxr-xr-x  /sub/secret -rw------- ]",
@@ -187,6 +191,9 @@ func TestCollect(t *testing.T) {
 		if s := fmt.Sprint(got); s != want {
 			t.Errorf("%s: %s\nwant %s", to, s, want)
 		}
+	}
+	if _, err := collect(File{From: os.DevNull, To: "/x"}); err == nil || !strings.Contains(err.Error(), "is no file, directory or link") {
+		t.Errorf("%v", err)
 	}
 	if _, err := collect(File{From: filepath.Join(dir, "nothing"), To: "/x"}); err == nil || !strings.Contains(err.Error(), "file for /x: ") {
 		t.Errorf("%v", err)

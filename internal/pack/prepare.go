@@ -64,7 +64,7 @@ func (s Spec) strip(ctx context.Context, out *Packed, b toolchain.Binary) (toolc
 	debug := ""
 	if s.Debug != "" {
 		if err := os.MkdirAll(s.Debug, 0o777); err != nil {
-			return b, err
+			return b, fmt.Errorf("debug information: %w", err)
 		}
 		debug = toolchain.DebugFile(s.Debug, b.Name, out.Platform)
 	}

@@ -41,24 +41,30 @@ type File struct {
 
 // account is the user of an image on scratch, where nobody else makes one.
 type account struct {
-	name     string
-	uid, gid int
+	name, group string
+	uid, gid    int
 }
 
 // accountOf reads NAME|UID[:GROUP|GID]. Whoever has no number gets nonroot's.
 func accountOf(user string) account {
 	name, group, hasGroup := strings.Cut(user, ":")
-	a := account{"nonroot", nonroot, nonroot}
+	a := account{"nonroot", "", nonroot, nonroot}
 	if uid, err := strconv.Atoi(name); err == nil {
 		a.uid, a.gid = uid, uid
 	} else if name != "" {
 		a.name = name
 	}
-	if gid, err := strconv.Atoi(group); hasGroup && err == nil {
+	a.group = a.name
+	switch gid, err := strconv.Atoi(group); {
+	case hasGroup && err == nil:
 		a.gid = gid
+	case group == "root":
+		a.gid = 0
+	case group != "":
+		a.group = group
 	}
 	if a.name == "root" || a.uid == 0 {
-		a = account{"root", 0, a.gid}
+		a.name, a.uid = "root", 0
 		if !hasGroup {
 			a.gid = 0
 		}
@@ -88,7 +94,7 @@ func foundation(user string, include []string) ([]layer.File, error) {
 		files = append(files, layer.File{Path: home, Mode: fs.ModeDir | 0o700, UID: a.uid, GID: a.gid})
 	}
 	if a.gid != 0 {
-		group += fmt.Sprintf("%s:x:%d:\n", a.name, a.gid)
+		group += fmt.Sprintf("%s:x:%d:\n", a.group, a.gid)
 	}
 	files = append(files, text("/etc/passwd", passwd), text("/etc/group", group))
 	for _, what := range include {
@@ -163,6 +169,12 @@ func collect(f File) ([]layer.File, error) {
 		if err != nil {
 			return err
 		}
+		if d.Name() == ".git" && rel != "." { // whose configuration may log in
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
 		at := path.Join("/", to, filepath.ToSlash(rel))
 		if at == "/" {
 			return nil
@@ -198,6 +210,8 @@ func (f File) entry(name, at string, d fs.DirEntry) (*layer.File, error) {
 		}
 		e.Size = info.Size()
 		e.Open = func() (io.ReadCloser, error) { return os.Open(name) }
+	case name == f.From: // of a directory they are left out
+		return nil, fmt.Errorf("file for %s: %s is no file, directory or link", f.To, f.From)
 	default:
 		return nil, nil
 	}

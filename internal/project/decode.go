@@ -130,7 +130,7 @@ func (r *reader) list(v *value, path, is string, into reflect.Value) {
 	}
 	if into.Addr().Type().Implements(reflect.TypeFor[short]()) {
 		is = "" // which is about all of it as one string
-		if len(v.items) == 0 {
+		if len(v.items) == 0 || v.items[0].kind == isString && v.items[0].text == "" {
 			r.problem(v.at, path, "empty; want %s", wanted)
 		}
 	}

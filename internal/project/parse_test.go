@@ -110,6 +110,7 @@ func TestErrors(t *testing.T) {
 		{"toolchain = 1.5\n", `lighter.toml:1:13: toolchain: want one of go, cargo, cargo-zigbuild, rust, zig, c, c++, or a table, not a date or a fraction`},
 		{"[files]\nfrom = 'a'\n", `lighter.toml:1:2: files: want an array of tables, each below [[files]], not a table`},
 		{"[checks]\ntest = []\n", `lighter.toml:2:1: checks.test: empty; want a command line, or an array of program and arguments`},
+		{"[checks]\ntest = ['']\n", `lighter.toml:2:1: checks.test: empty; want a command line, or an array of program and arguments`},
 		{"[checks]\ntest = 1\n", `lighter.toml:2:8: checks.test: want a command line, or an array of program and arguments, not an integer`},
 		// Values.
 		{"image = 'Team/App'\n", `lighter.toml:1:9: image: "Team/App": the repository must be lowercase`},
@@ -129,6 +130,8 @@ func TestErrors(t *testing.T) {
 		{"cache = 'oci:'\n", `lighter.toml:1:9: cache: "oci:": want oci:DIR`},
 		{"toolchain = 'cargo-zig'\n", `lighter.toml:1:13: toolchain: "cargo-zig": want one of go, cargo, cargo-zigbuild, rust, zig, c, c++; did you mean cargo-zigbuild?`},
 		{"toolchain = 'carg'\n", `lighter.toml:1:13: toolchain: "carg": want one of go, cargo, cargo-zigbuild, rust, zig, c, c++; did you mean cargo?`},
+		{"user = 4294967295\n", `lighter.toml:1:8: user: "4294967295": no such ID: they end at 4294967294`},
+		{"user = 'app:99999999999'\n", `lighter.toml:1:8: user: "app:99999999999": no such ID: they end at 4294967294`},
 		{"expose = [80, 70000]\n", `lighter.toml:1:15: expose[1]: "70000": want a port from 1 to 65535`},
 		{"expose = ['80/tpc']\n", `lighter.toml:1:11: expose[0]: "80/tpc": want a port, as 8080 or 53/udp`},
 		{"files = [{ from = 'a', to = 'etc', mode = 644, owner = 'root' }]\n", `lighter.toml:1:29: files[0].to: "etc": want an absolute path in the image, as /etc/app/

@@ -8,7 +8,10 @@
 // registry, and knows no flag: what a verb makes of a project is the verb's.
 package project
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"reflect"
+)
 
 // Name is the file's.
 const Name = "lighter.toml"
@@ -17,7 +20,7 @@ const Name = "lighter.toml"
 // project that says nothing. Paths are as written, relative to Dir.
 //
 // The tags are the documentation: toml names a key, is the shape of each string
-// (see shapes), help what the schema tells editors.
+// (see shapes), help what the schema tells editors, only the verb that it is for.
 type Project struct {
 	Path string `toml:"-"` // of the file; absolute where Load read it
 	Name string `toml:"-"` // of the variant that this is, "" for the project itself
@@ -38,24 +41,24 @@ type Project struct {
 	Args       map[string]string `toml:"args" help:"Build arguments of the Dockerfile; {version} and {variant} are filled in."`
 	Secrets    map[string]Secret `toml:"secrets" help:"Secrets for RUN --mount=type=secret, by id. One that is not there is left out."`
 
-	Base       string    `toml:"base" is:"base" help:"Image that a packed one stands on. Default: scratch."`
-	Toolchain  Toolchain `toml:"toolchain" is:"toolchain" help:"What compiles on this machine: a name, or a table. Default: what the project looks like."`
-	Features   []string  `toml:"features" is:"feature" help:"Features to compile with: cargo's, or Go's build tags."`
-	NoDefaults bool      `toml:"no-default-features" help:"Compile without the default features."`
-	Binaries   []string  `toml:"binaries" is:"binary" help:"Binaries that go into the image. Default: the project's only one."`
-	Files      []File    `toml:"files" help:"Files that go into a packed image."`
+	Base       string    `toml:"base" only:"pack" is:"base" help:"Image that a packed one stands on. Default: scratch."`
+	Toolchain  Toolchain `toml:"toolchain" only:"pack" is:"toolchain" help:"What compiles on this machine: a name, or a table. Default: what the project looks like."`
+	Features   []string  `toml:"features" only:"pack" is:"feature" help:"Features to compile with: cargo's, or Go's build tags."`
+	NoDefaults bool      `toml:"no-default-features" only:"pack" help:"Compile without the default features."`
+	Binaries   []string  `toml:"binaries" only:"pack" is:"binary" help:"Binaries that go into the image. Default: the project's only one."`
+	Files      []File    `toml:"files" only:"pack" help:"Files that go into a packed image."`
 
-	Include   []string `toml:"include" is:"include" help:"What a packed image on scratch has besides: certificates, tzdata (this machine's time zones), tmp (an empty /tmp). Default: certificates."`
-	UPX       bool     `toml:"upx" help:"Compress packed binaries with UPX: less to pull, slower to start."`
-	SBOM      bool     `toml:"sbom" help:"Attach to a packed image what its binaries say that they were made of."`
-	DebugInfo string   `toml:"debug-info" is:"path" help:"Directory where the debug information of packed binaries is kept; it never goes into the image."`
+	Include   []string `toml:"include" only:"pack" is:"include" help:"What a packed image on scratch has besides: certificates, tzdata (this machine's time zones), tmp (an empty /tmp). Default: certificates."`
+	UPX       bool     `toml:"upx" only:"pack" help:"Compress packed binaries with UPX: less to pull, slower to start."`
+	SBOM      bool     `toml:"sbom" only:"pack" help:"Attach to a packed image what its binaries say that they were made of."`
+	DebugInfo string   `toml:"debug-info" only:"pack" is:"path" help:"Directory where the debug information of packed binaries is kept; it never goes into the image."`
 
-	Entrypoint []string          `toml:"entrypoint" is:"word" help:"Of a packed image. Default: the first binary."`
-	Cmd        []string          `toml:"cmd" help:"Arguments of the entrypoint, of a packed image."`
-	Env        map[string]string `toml:"env" help:"Environment of a packed image."`
-	User       string            `toml:"user" is:"user" help:"User of a packed image: a name or number, with :GROUP where wanted. Default: one that is not root."`
-	Workdir    string            `toml:"workdir" is:"absolute" help:"Working directory of a packed image."`
-	Expose     []string          `toml:"expose" is:"port" help:"Ports that a packed image listens on."`
+	Entrypoint []string          `toml:"entrypoint" only:"pack" is:"word" help:"Of a packed image. Default: the first binary."`
+	Cmd        []string          `toml:"cmd" only:"pack" help:"Arguments of the entrypoint, of a packed image."`
+	Env        map[string]string `toml:"env" only:"pack" help:"Environment of a packed image."`
+	User       string            `toml:"user" only:"pack" is:"user" help:"User of a packed image: a name or number, with :GROUP where wanted. Default: one that is not root."`
+	Workdir    string            `toml:"workdir" only:"pack" is:"absolute" help:"Working directory of a packed image."`
+	Expose     []string          `toml:"expose" only:"pack" is:"port" help:"Ports that a packed image listens on."`
 
 	Labels      map[string]string `toml:"labels" help:"Labels of the image; {version} and {variant} are filled in."`
 	Annotations map[string]string `toml:"annotations" help:"Annotations of the manifest; {version} and {variant} are filled in."`
@@ -64,9 +67,26 @@ type Project struct {
 	Variants map[string]Variant `toml:"variants" help:"Other images of the same project, by name."`
 }
 
-// Packs tells whether the file says something that only a packed image has.
+// PackKeys are the keys that the file sets and that only a packed image has.
+func (p Project) PackKeys() (keys []string) {
+	v := reflect.ValueOf(p)
+	for _, f := range fields(v.Type()) {
+		if v.Type().Field(f.index).Tag.Get("only") == "pack" && !v.Field(f.index).IsZero() {
+			keys = append(keys, f.name)
+		}
+	}
+	return keys
+}
+
+// Packs tells whether the file says something that only packed images have, of the
+// project or of a variant.
 func (p Project) Packs() bool {
-	return p.Toolchain.Use != "" || len(p.Toolchain.Command) > 0 || len(p.Features) > 0 || len(p.Binaries) > 0 || len(p.Files) > 0 || p.Base != ""
+	for name := range p.Variants {
+		if v, err := p.Variant(name); err == nil && len(v.PackKeys()) > 0 {
+			return true
+		}
+	}
+	return len(p.PackKeys()) > 0
 }
 
 // Dir is where the project lies.

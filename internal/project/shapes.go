@@ -55,7 +55,7 @@ var shapes = map[string]shape{
 	"path":        {want: "a path", pattern: `[^\x00]+`},
 	"absolute":    {want: "an absolute path in the image, as /etc/app/", pattern: `/[^\x00]*`, fits: clean},
 	"variable":    {want: "the name of an environment variable", pattern: `[A-Za-z_][A-Za-z0-9_]*`},
-	"user":        {want: "a name or number, with :GROUP where wanted, as nonroot or 1000:1000", pattern: nameOrNumber + `(:` + nameOrNumber + `)?`, number: true},
+	"user":        {want: "a name or number, with :GROUP where wanted, as nonroot or 1000:1000", pattern: nameOrNumber + `(:` + nameOrNumber + `)?`, number: true, fits: user},
 	"owner":       {want: "UID or UID:GID, as 1000:1000", pattern: `\d{1,10}(:\d{1,10})?`, number: true, fits: owner},
 	"mode":        {want: `permissions in octal, as "0644" or 0o644`, pattern: `0o?[0-7]{1,4}`, number: true},
 	"port":        {want: "a port, as 8080 or 53/udp", pattern: `\d{1,5}(/(tcp|udp|sctp))?`, number: true, fits: port, once: true},
@@ -185,6 +185,16 @@ func owner(s string) string {
 	for id := range strings.SplitSeq(s, ":") {
 		if n, err := strconv.ParseUint(id, 10, 32); err != nil || n == 1<<32-1 {
 			return "no such ID: they end at 4294967294"
+		}
+	}
+	return ""
+}
+
+// user refuses numbers that no user has; names are the image's.
+func user(s string) string {
+	for id := range strings.SplitSeq(s, ":") {
+		if strings.Trim(id, "0123456789") == "" && owner(id) != "" {
+			return owner(id)
 		}
 	}
 	return ""

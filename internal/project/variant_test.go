@@ -1,6 +1,7 @@
 package project_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -206,5 +207,24 @@ func write(t *testing.T, path, text string) {
 	}
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What only packs have is known by name, of variants, too.
+func TestPackKeys(t *testing.T) {
+	for text, want := range map[string]string{
+		"image = 'a'\n[labels]\nx = 'y'\n":                     "[] false",
+		"user = 'app'\nexpose = [80]\nentrypoint = ['/app']\n": "[entrypoint user expose] true",
+		"[toolchain]\nflags = ['-v']\n":                        "[toolchain] true",
+		"[variants.a]\nfeatures = ['a']\n":                     "[] true",
+		"[variants.a]\nargs = { A = 'a' }\n":                   "[] false",
+	} {
+		p, err := project.Parse(project.Name, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(p.PackKeys(), p.Packs()); got != want {
+			t.Errorf("%s: %s, want %s", text, got, want)
+		}
 	}
 }

@@ -126,7 +126,7 @@ func gitVersion(ctx context.Context, dir string) (string, error) {
 		return "", errors.New("git has no tag like v1.2.3")
 	}
 	if errors.As(err, &refused) {
-		return "", fmt.Errorf("git has no tag like v1.2.3: %s", strings.TrimPrefix(refused.said, "fatal: "))
+		return "", fmt.Errorf("git has no tag like v1.2.3: %s", strings.TrimSuffix(strings.TrimPrefix(refused.said, "fatal: "), "."))
 	}
 	if err != nil {
 		return "", fmt.Errorf("git has no tag like v1.2.3: %w", err)

@@ -3,6 +3,7 @@ package toolchain
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -12,6 +13,11 @@ import (
 // command plans builds with a command of the project's own. Two of them may
 // write to the same places: they run one after the other.
 func (p Project) command(targets []target) ([]Build, error) {
+	if program := p.Command[0]; filepath.Base(program) == program { // a path may be made by something else
+		if _, err := exec.LookPath(program); err != nil {
+			return nil, fmt.Errorf("toolchain.command: there is no program %q in PATH", program)
+		}
+	}
 	builds := make([]Build, len(targets))
 	for i, t := range targets {
 		fill := func(output string) *strings.Replacer {

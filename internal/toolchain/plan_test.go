@@ -240,6 +240,8 @@ func TestPlanErrors(t *testing.T) {
 	recorders(t, cargos(t, dir, ""))
 	empty, several := t.TempDir(), t.TempDir()
 	write(t, several, map[string]string{"a.c": ""})
+	work := t.TempDir()
+	write(t, work, map[string]string{"go.work": "go 1.24\n"})
 	for _, tt := range []struct {
 		p          toolchain.Project
 		want, hint string
@@ -251,6 +253,8 @@ func TestPlanErrors(t *testing.T) {
 		{toolchain.Project{Dir: dir, Binaries: []string{"nope"}}, `makes no binary "nope", but app, tool`, ""},
 		{toolchain.Project{Dir: several}, "no C compiler s390x-linux-gnu-gcc", "apt-get install gcc-s390x-linux-gnu"},
 		{toolchain.Project{Dir: several, NoDefaults: true}, "no-default-features is cargo's", ""},
+		{toolchain.Project{Dir: work}, "is a workspace of Go modules, and none itself", ""},
+		{toolchain.Project{Dir: dir, Command: []string{"no-such-compiler"}}, `there is no program "no-such-compiler" in PATH`, ""},
 		{toolchain.Project{Dir: dir, Use: "make"}, `toolchain "make" is not known: want go, cargo`, ""},
 	} {
 		_, err := tt.p.Plan(t.Context(), []ocispec.Platform{linux("s390x", "")})

@@ -127,6 +127,9 @@ func Detect(dir string) (string, error) {
 			return m.use, nil
 		}
 	}
+	if exists(dir, "go.work") {
+		return "", fmt.Errorf("%s is a workspace of Go modules, and none itself: name the directory of one", dir)
+	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return "", err
@@ -183,8 +186,12 @@ func (p Project) buildDir(t target) (string, error) {
 // choose are the binaries to make of those that there are.
 func (p Project) choose(have []string, where string) ([]string, error) {
 	for _, want := range p.Binaries {
-		if !slices.Contains(have, want) {
+		first := slices.Index(have, want)
+		if first < 0 {
 			return nil, fmt.Errorf("%s makes no binary %q%s", where, want, among(have))
+		}
+		if slices.Contains(have[first+1:], want) {
+			return nil, fmt.Errorf("%s makes two binaries %q: name the directory of the one that is meant", where, want)
 		}
 	}
 	switch {
