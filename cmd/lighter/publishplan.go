@@ -122,10 +122,15 @@ func (p *publishCmd) images(r *release) error {
 		}
 	}
 	taken := map[string]string{}
+	said := map[string]bool{}
 	for _, name := range names {
 		if name == "." {
 			name = ""
 		}
+		if said[name] {
+			continue
+		}
+		said[name] = true
 		v, err := r.proj.Variant(name)
 		if err != nil {
 			return usageError{fmt.Errorf("--variant: %w", err)}

@@ -168,3 +168,21 @@ func TestPropose(t *testing.T) {
 		})
 	}
 }
+
+// A shallow clone, as most workflows have one, has no tags: it is said what brings them.
+func TestShallowClone(t *testing.T) {
+	dir, shallow := files(t, map[string]string{"a": ""}), t.TempDir()
+	for _, args := range [][]string{
+		{"init", "-q", dir}, {"-C", dir, "add", "."}, {"-C", dir, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"},
+		{"-C", dir, "tag", "v1.2.3"}, {"-C", dir, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "two", "--allow-empty"},
+		{"clone", "-q", "--depth", "1", "file://" + dir, shallow},
+	} {
+		if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v: %s", args, err, out)
+		}
+	}
+	_, err := Project{Path: filepath.Join(shallow, Name), Version: "git"}.FindVersion(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "`git fetch --unshallow --tags`") {
+		t.Errorf("%v", err)
+	}
+}

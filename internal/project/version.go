@@ -126,6 +126,9 @@ func gitVersion(ctx context.Context, dir string) (string, error) {
 		return "", errors.New("git has no tag like v1.2.3")
 	}
 	if errors.As(err, &refused) {
+		if is, _ := git(ctx, dir, "rev-parse", "--is-shallow-repository"); is == "true" {
+			return "", errors.New("git has no tag like v1.2.3 in this shallow clone, which `git fetch --unshallow --tags` completes")
+		}
 		return "", fmt.Errorf("git has no tag like v1.2.3: %s", strings.TrimSuffix(strings.TrimPrefix(refused.said, "fatal: "), "."))
 	}
 	if err != nil {

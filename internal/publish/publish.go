@@ -201,8 +201,7 @@ func (s *step) set(ctx context.Context) error {
 	return nil
 }
 
-// FixedTags are those of tags that have the whole version in them: the templates
-// from which they were made say so.
+// FixedTags are those of tags that have the whole version in them.
 func FixedTags(tags []string, version string) []string {
 	var fixed []string
 	for _, t := range tags {
