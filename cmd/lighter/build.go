@@ -72,6 +72,7 @@ type buildCmd struct {
 	Iidfile      string `group:"What is said" name:"iidfile" predictor:"file" placeholder:"FILE" help:"Write the image ID."`
 	Progress     string `group:"What is said" enum:"auto,tty,plain,rawjson,quiet" env:"BUILDKIT_PROGRESS" default:"auto" help:"Live view: auto, tty, plain, rawjson or quiet."`
 	Quiet        bool   `group:"What is said" short:"q" help:"Print only the image ID, as docker does; the digest is in --metadata-file."`
+	Timeline     string `group:"What is said" predictor:"file" placeholder:"FILE.svg" help:"Draw when which step ran, with the critical path in ink."`
 	Format       string `group:"What is said" enum:"text,json" default:"text" help:"Summary as text on standard error or json on standard output."`
 	Explain      bool   `group:"What is said" help:"Say which line to change: what missed the cache and why, and what would make the next build faster."`
 	Check        bool   `group:"What is said" help:"Check the Dockerfile and build nothing."`
@@ -313,6 +314,9 @@ func (b *buildCmd) checkPlaces(req engine.Request) error {
 		return errors.New("--iidfile: no output of this build makes an image, so there is no ID to write")
 	}
 	if err := take(b.MetadataFile, "--metadata-file"); err != nil {
+		return err
+	}
+	if err := take(b.Timeline, "--timeline"); err != nil {
 		return err
 	}
 	return take(b.Iidfile, "--iidfile")

@@ -48,6 +48,11 @@ func (b *buildCmd) finish(ctx context.Context, out *term.Output, eng *openEngine
 	var all []report.Finding
 	rep.Findings, all = b.findings(eng.cache, req, resp, rep)
 	seen.rec.told(fold.Stages, fold.Proofs, all)
+	if b.Timeline != "" {
+		if err := writeFile(b.Timeline, []byte(report.Timeline{Standalone: true}.SVG(&rep))); err != nil {
+			return &fileError{"--timeline", b.Timeline, err}
+		}
+	}
 	if err := b.print(out, req, resp, rep); err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ type historyCmd struct {
 	Show    historyShowCmd    `cmd:"" help:"Show a build: summary, steps, layers, why it was slow."`
 	Logs    historyLogsCmd    `cmd:"" help:"Print what the steps of a build have printed."`
 	Compare historyCompareCmd `cmd:"" help:"Say what got slower or bigger between two builds, and why a step lost its cache."`
-	Export  historyExportCmd  `cmd:"" help:"Print a build with all its events as JSON."`
+	Export  historyExportCmd  `cmd:"" help:"Print a build with all its events as JSON, or its timeline as a picture."`
 	Rm      historyRmCmd      `cmd:"" help:"Forget builds."`
 	Prune   historyPruneCmd   `cmd:"" help:"Forget old builds."`
 }

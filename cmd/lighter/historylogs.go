@@ -222,11 +222,15 @@ func writeEvent(w io.Writer, v any) error {
 type historyExportCmd struct {
 	buildArg
 	Output string `short:"o" predictor:"file" placeholder:"FILE" help:"Write it there (default: standard output)."`
+	Format string `enum:"json,svg" default:"json" help:"json, or svg: a picture of its timeline."`
 	Lines  bool   `help:"A line an event, behind one with the build and its report, instead of one document."`
 }
 
 // Run exports.
 func (c historyExportCmd) Run(ctx context.Context, out *term.Output) (err error) {
+	if c.Lines && c.Format == "svg" {
+		return usageError{errors.New("--lines: a picture has none")}
+	}
 	store, b, err := c.open(ctx, out)
 	if err != nil {
 		return err
@@ -244,6 +248,10 @@ func (c historyExportCmd) Run(ctx context.Context, out *term.Output) (err error)
 		}
 		defer func() { err = errors.Join(err, f.Close()) }()
 		to = f
+	}
+	if c.Format == "svg" {
+		_, err := io.WriteString(to, report.Timeline{Standalone: true}.SVG(&rep))
+		return err
 	}
 	return c.write(ctx, to, store, b, rep)
 }

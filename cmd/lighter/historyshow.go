@@ -108,7 +108,7 @@ func facts(b history.Build) []term.Fact {
 type historyCompareCmd struct {
 	Before string `arg:"" optional:"" name:"before" predictor:"build" help:"The earlier build; @2 is the last but one. One build alone is compared with the last of the same that ended well before it."`
 	After  string `arg:"" optional:"" name:"after" predictor:"build" help:"The later build (default: the last)."`
-	Format string `enum:"text,json" default:"text" help:"text or json."`
+	Format string `enum:"text,json,svg" default:"text" help:"text, json, or svg: a picture of both."`
 }
 
 // Run compares two builds.
@@ -137,6 +137,10 @@ func (c historyCompareCmd) Run(ctx context.Context, out *term.Output) error {
 			After      history.Build     `json:"after"`
 			Comparison report.Comparison `json:"comparison"`
 		}{before, after, diff})
+	}
+	if c.Format == "svg" {
+		_, err := fmt.Fprint(out.Out, report.ComparisonChart{Standalone: true}.SVG(&diff))
+		return err
 	}
 	name := func(b history.Build) string {
 		return fmt.Sprintf("%s  %s  %s %s, %s", history.Short(b.ID), b.Started.Local().Format("2006-01-02 15:04"), b.Verb, projectOf(b), b.State)
