@@ -89,3 +89,59 @@ func TestCompareRepeatedSteps(t *testing.T) {
 		t.Error("lists are null in JSON")
 	}
 }
+
+// What becomes of one step, by its states before and after; "" is no difference.
+func TestCompareStates(t *testing.T) {
+	none := report.State("")
+	for _, c := range []struct {
+		before, after report.State
+		want          report.StepChange
+	}{
+		{none, report.Run, report.StepNew}, {none, report.Failed, report.StepFailed}, {none, report.Pending, ""}, {none, report.Cached, report.StepNew},
+		{report.Run, none, report.StepGone}, {report.Pending, none, ""},
+		{report.Failed, report.Failed, ""}, {report.Failed, report.Cached, report.StepWon}, {report.Failed, report.Run, ""},
+		{report.Cached, report.Failed, report.StepFailed}, {report.Cached, report.Running, report.StepLost}, {report.Cached, report.Cached, ""},
+		{report.Cached, report.Pending, report.StepNotRun}, {report.Run, report.Pending, report.StepNotRun},
+		{report.Pending, report.Pending, ""}, {report.Canceled, report.Canceled, ""},
+	} {
+		of := func(state report.State) report.Report {
+			if state == none {
+				return report.Report{}
+			}
+			return report.Report{Steps: []report.Step{{ID: "x", Text: "RUN x", State: state}}, Findings: []report.Finding{
+				{Kind: report.CacheMount, Text: "of another kind", Ran: []string{"x"}}, {Kind: report.CacheMiss, Text: "why", Ran: []string{"x"}},
+			}}
+		}
+		var got report.StepChange
+		why := ""
+		for _, d := range report.Compare(of(c.before), of(c.after)).Steps {
+			got, why = d.Change, d.Why
+		}
+		if got != c.want {
+			t.Errorf("%q, then %q: %q, want %q", c.before, c.after, got, c.want)
+		}
+		if ran := got == report.StepNew || got == report.StepFailed || got == report.StepLost; ran != (why == "why") {
+			t.Errorf("%q, then %q: because of %q", c.before, c.after, why)
+		}
+	}
+}
+
+// Steps and layers of two platforms, and steps of two stages, are not taken for one
+// another, however much they look alike.
+func TestComparePlatforms(t *testing.T) {
+	of := func(platform, stage, id string) report.Report {
+		return report.Report{
+			Steps:  []report.Step{{ID: id, Platform: platform, Stage: stage, Text: "RUN x", State: report.Run}},
+			Layers: []report.Layer{{Digest: id, Platform: platform, Name: "RUN x"}},
+		}
+	}
+	for name, c := range map[string]struct {
+		platform, stage string
+		steps, layers   int
+	}{"the same": {"linux/amd64", "build", 0, 1}, "another stage": {"linux/amd64", "test", 2, 1}, "another platform": {"linux/arm64", "build", 2, 2}} {
+		got := report.Compare(of("linux/amd64", "build", "a"), of(c.platform, c.stage, "b"))
+		if len(got.Steps) != c.steps || len(got.Layers) != c.layers {
+			t.Errorf("%s: %d steps and %d layers differ, want %d and %d", name, len(got.Steps), len(got.Layers), c.steps, c.layers)
+		}
+	}
+}
