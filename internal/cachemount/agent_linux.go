@@ -190,11 +190,11 @@ func (o *operation) contents(packs []Pack, known *contents) (*contents, error) {
 		known.packs = packs
 		return known, nil
 	}
+	if err := checkPacks(packs); err != nil {
+		return nil, err
+	}
 	var want []packRange
 	for i := range packs {
-		if err := packs[i].check(); err != nil {
-			return nil, err
-		}
 		want = append(want, packRange{i, packs[i].Index.Offset, packs[i].Index.Size})
 	}
 	out := &contents{}

@@ -193,10 +193,8 @@ func (c *config) check() error {
 		if err := image.CheckDescriptor(m.Tree); err != nil {
 			return corrupt("%s: %w", m.Key, err)
 		}
-		for j := range m.Packs {
-			if err := m.Packs[j].check(); err != nil {
-				return fmt.Errorf("%s: %w", m.Key, err)
-			}
+		if err := checkPacks(m.Packs); err != nil {
+			return fmt.Errorf("%s: %w", m.Key, err)
 		}
 	}
 	return nil

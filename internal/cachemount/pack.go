@@ -74,6 +74,25 @@ const packMagic = "lighter pack 1\n"
 // files may have a few million.
 const maxIndex = 128 << 20
 
+// maxIndexes bounds the indexes of all packs of a mount together, bytes: what is
+// read of them is in memory at once.
+const maxIndexes = 256 << 20
+
+// checkPacks refuses what the packs of no mount can be.
+func checkPacks(packs []Pack) error {
+	sum := int64(0)
+	for i := range packs {
+		if err := packs[i].check(); err != nil {
+			return err
+		}
+		sum += packs[i].Index.Size
+	}
+	if sum > maxIndexes {
+		return corrupt("the indexes of %d packs have %d bytes, more than %d", len(packs), sum, maxIndexes)
+	}
+	return nil
+}
+
 // packIndex is what a pack says about itself.
 type packIndex struct {
 	frames []frame
@@ -113,6 +132,9 @@ func decodeIndex(p *Pack, b []byte) (*packIndex, error) {
 	end := int64(0)
 	for range r.count() {
 		f := frame{packed: uint32(min(r.uint(), maxChunk*2)), chunks: int32(r.count())}
+		if f.chunks == 0 {
+			return nil, corrupt("pack %s: a frame of nothing", p.Digest)
+		}
 		for range f.chunks {
 			size := r.uint()
 			if size == 0 || size > maxChunk || uint64(f.size)+size > maxChunk {

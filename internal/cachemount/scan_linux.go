@@ -36,6 +36,7 @@ type scanner struct {
 	hours int64            // now
 	names map[uint64]int32 // the first entry of an inode that has several
 	dents []byte
+	depth int // of the directory that is listed
 }
 
 // scan lists the directory open as root: everything but contents, and extended
@@ -148,8 +149,14 @@ func (s *scanner) entry(in int32, name string, st *unix.Stat_t) error {
 	case uint64(st.Dev) != s.dev: //nolint:unconvert // 32 bits on some systems
 		s.unkept++
 		return nil
+	case kind == typeDir && s.depth+1 >= maxDepth:
+		s.skip(s.tree.path(in)+"/"+name, "too deep")
+		return nil
 	case kind == typeDir:
-		return s.dir(s.add(e, st))
+		s.depth++
+		err := s.dir(s.add(e, st))
+		s.depth--
+		return err
 	}
 	if st.Nlink > 1 {
 		if first, ok := s.names[st.Ino]; ok {

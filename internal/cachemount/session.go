@@ -337,6 +337,9 @@ func (r *receiver) finish(res exportResult) (*Mount, Exported, error) {
 		m.Packs = append(m.Packs, r.base.Packs[k])
 	}
 	m.Packs = append(m.Packs, r.packs...)
+	if err := checkPacks(m.Packs); err != nil {
+		return nil, Exported{}, err // nobody could read it
+	}
 	res.Sent = r.sent
 	return m, res.Exported, nil
 }

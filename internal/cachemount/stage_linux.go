@@ -26,9 +26,7 @@ import (
 //
 // Each step is one rename, so that whoever comes next, export or import, knows
 // from the names where it was killed: before ready, it takes the directory away;
-// later, it does the rest.
-const stageName = ".lighter-cache-mount"
-
+// later, it does the rest. The directory is stageName.
 var (
 	stageNew   = path.Join(stageName, "new")
 	stageReady = path.Join(stageName, "ready")

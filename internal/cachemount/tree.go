@@ -93,6 +93,15 @@ func (t tree) size(chunks []chunk) (sum int64) {
 	return sum
 }
 
+// parts counts what maxParts bounds.
+func (t tree) parts() int {
+	n := len(t)
+	for i := range t {
+		n += len(t[i].runs) + len(t[i].xattrs)
+	}
+	return n
+}
+
 // ends is, for every entry, the index behind the last one that is in it.
 func (t tree) ends() []int32 {
 	end := make([]int32, len(t))
@@ -164,7 +173,13 @@ func (t tree) without(gone []bool) (out tree, from []int32) {
 var (
 	errName  = errors.New("an entry has a name that none can have")
 	errOrder = errors.New("entries are not in order")
+	errDepth = fmt.Errorf("directories more than %d deep", maxDepth)
+	errParts = fmt.Errorf("more than %d entries and parts of them", maxParts)
 )
+
+// stageName is where an import makes what is new, in the root of a mount; nothing
+// in a tree has it.
+const stageName = ".lighter-cache-mount"
 
 // checkName refuses what would lead out of a directory.
 func checkName(name string) error {

@@ -22,8 +22,13 @@ import (
 // All of it is one zstd stream.
 const treeMagic = "lighter tree 1\n"
 
-// maxTree bounds a tree in bytes, decoded: some five million entries.
-const maxTree = 256 << 20
+// What bounds a tree. Names are short and repeat, so that without the others a few
+// kilobytes from outside could make anybody ask for gigabytes.
+const (
+	maxTree  = 256 << 20 // bytes, decoded: some five million entries
+	maxParts = 8 << 20   // entries, runs and attributes together, of up to 150 bytes each in memory
+	maxDepth = 2048      // directories in one another: more have no path (PATH_MAX)
+)
 
 // The kinds of entries, and what else a shape says.
 var kinds = [4]uint32{typeFile, typeDir, typeSymlink, typeFIFO}
@@ -147,6 +152,7 @@ type treeReader struct {
 	shapes, names, times, content *reader
 	tree                          tree
 	chunks                        []chunk
+	left                          int      // parts that may still come
 	dirs                          []int32  // the one at each depth that entries are in now
 	last                          []string // the last name in each of them
 }
@@ -158,7 +164,10 @@ func decodeTree(b []byte, chunks []chunk) (tree, error) {
 		return nil, fmt.Errorf("tree: %w: it is none of this version", ErrForeign)
 	}
 	n := in.count()
-	r := &treeReader{shapes: in.section(), names: in.section(), times: in.section(), content: in.section(), chunks: chunks}
+	r := &treeReader{shapes: in.section(), names: in.section(), times: in.section(), content: in.section(), chunks: chunks, left: maxParts - n}
+	if r.left < 0 {
+		return nil, fmt.Errorf("tree: %w: %w", ErrCorrupt, errParts)
+	}
 	for i := 0; i < n && in.err == nil; i++ {
 		if err := r.get(); err != nil {
 			return nil, fmt.Errorf("tree: %w: entry %d: %w", ErrCorrupt, i, err)
@@ -209,9 +218,15 @@ func (r *treeReader) place(e *entry, depth uint64) error {
 	if depth == 0 || depth > uint64(len(r.dirs)) {
 		return errOrder
 	}
+	if depth > maxDepth {
+		return errDepth
+	}
 	r.dirs, r.last = r.dirs[:depth], r.last[:depth]
 	if err := checkName(e.name); err != nil {
 		return err
+	}
+	if depth == 1 && e.name == stageName {
+		return fmt.Errorf("%w: %q is the importer's own", errName, e.name)
 	}
 	if e.name <= r.last[depth-1] {
 		return errOrder
@@ -219,6 +234,17 @@ func (r *treeReader) place(e *entry, depth uint64) error {
 	r.last[depth-1] = e.name
 	e.parent = r.dirs[depth-1]
 	return nil
+}
+
+// parts is a count of what an entry consists of.
+func (r *treeReader) parts(in *reader) int {
+	n := in.count()
+	if r.left -= n; r.left < 0 {
+		in.fail()
+		in.err = errParts
+		return 0
+	}
+	return n
 }
 
 func (r *treeReader) attributes(e *entry, shape uint64, kind int) {
@@ -233,7 +259,7 @@ func (r *treeReader) attributes(e *entry, shape uint64, kind int) {
 		e.mode |= uint32(r.shapes.uint()) &^ typeMask
 	}
 	if shape&shapeXattrs != 0 {
-		for range r.names.count() {
+		for range r.parts(r.names) {
 			e.xattrs = append(e.xattrs, xattr{r.names.string(), bytes.Clone(r.names.raw(r.names.uint()))})
 		}
 	}
@@ -245,7 +271,7 @@ func (r *treeReader) attributes(e *entry, shape uint64, kind int) {
 		e.link = r.names.string()
 	case typeFile:
 		e.size = int64(r.shapes.uint())
-		n := r.content.count()
+		n := r.parts(r.content)
 		e.runs = make([]run, 0, n)
 		for range n {
 			e.runs = append(e.runs, r.run())
@@ -269,13 +295,17 @@ func (r *treeReader) run() run {
 
 // pack makes the tree a blob.
 func (t tree) pack(pool *codec.Pool) ([]byte, error) {
+	encoded := t.encode()
+	if parts := t.parts(); len(encoded) > maxTree || parts > maxParts {
+		return nil, fmt.Errorf("%d names and pieces of files, more than are kept; empty it, or leave it out", parts)
+	}
 	var b bytes.Buffer
 	w, err := pool.NewWriter(&b, codec.Options{Bare: true})
 	if err != nil {
 		return nil, err
 	}
 	defer w.Abort()
-	if _, err := w.Write(t.encode()); err != nil {
+	if _, err := w.Write(encoded); err != nil {
 		return nil, err
 	}
 	if err := w.Close(); err != nil {
