@@ -85,6 +85,7 @@ type buildCmd struct {
 
 	cacheDir string              // OCI layout of the cache of layers, "" for none
 	savedTo  *image.LayoutTarget // of cache mounts; nil where none were saved to one
+	without  []string            // what the build has to do without, a line each
 }
 
 // Help is what `lighter build --help` says below the flags.
@@ -143,6 +144,9 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	defer func() { err = errors.Join(err, eng.Close()) }()
 
 	seen := follower{rec: rec}
+	for _, short := range b.without {
+		seen.warn(short)
+	}
 	travel, to, err := b.travel(client, seen.mount)
 	if err != nil {
 		return usageError{err}

@@ -86,7 +86,7 @@ func keptMounts(flag string, keys []string) (to mountsTo, err error) {
 
 // mountsIn is a place where cache mounts are kept, to read from or to write to.
 func mountsIn(flag, ref string, client *registry.Client, write bool) (cachemount.Place, error) {
-	if ref == inGHA || strings.HasPrefix(ref, inGHA+":") {
+	if isGHA(ref) {
 		store, err := gha.Open(os.Getenv)
 		if err != nil {
 			return cachemount.Place{}, fmt.Errorf("%s %s: %w", flag, ref, err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/project"
+	"github.com/lighter-oci/lighter/internal/registry/gha"
 	"github.com/lighter-oci/lighter/internal/report"
 )
 
@@ -259,11 +260,32 @@ const layersTag = "buildcache"
 // inGHA is the cache of GitHub Actions.
 const inGHA = "gha"
 
+// isGHA tells whether cache mounts are there.
+func isGHA(mounts string) bool { return mounts == inGHA || strings.HasPrefix(mounts, inGHA+":") }
+
+// ghaError is why a cache that is there cannot be used.
+func ghaError(layers, mounts string) error {
+	if layers != inGHA && !isGHA(mounts) {
+		return nil
+	}
+	_, err := gha.Open(os.Getenv)
+	return err
+}
+
 // useCache fills the flags of caches that were not typed, and says which. Keys say
 // what is kept of mounts.
 func (b *buildCmd) useCache(layers, mounts string, keys []string, write bool) (took []string) {
-	if (layers == inGHA || mounts == inGHA) && os.Getenv("ACTIONS_RUNTIME_TOKEN") == "" {
-		return []string{"no cache (gha is for GitHub Actions)"}
+	if err := ghaError(layers, mounts); err != nil {
+		took = append(took, "no cache (gha is for GitHub Actions)")
+		if b.Cache != "" || os.Getenv("GITHUB_ACTIONS") != "" { // elsewhere a project's file may name it all the same
+			b.without = append(b.without, "no cache: "+err.Error())
+		}
+		if layers == inGHA {
+			layers = ""
+		}
+		if isGHA(mounts) {
+			mounts = ""
+		}
 	}
 	if layers != "" && len(b.CacheFrom) == 0 && len(b.CacheTo) == 0 {
 		kind, from, to, tag := "type=registry", "ref="+layers, "ref="+layers, ""
@@ -329,6 +351,9 @@ func cacheName(ref string) error {
 	l, err := image.ParseLocation(ref)
 	if err != nil {
 		return fmt.Errorf("--cache: %w", err)
+	}
+	if isGHA(ref) {
+		return fmt.Errorf("--cache %s: only cache mounts have names there: want --cache gha, or --cache-mounts-from %s", ref, ref)
 	}
 	if l.Transport != image.InRegistry && l.Transport != image.InLayout || l.Transport == image.InLayout && l.Ref != "" {
 		return fmt.Errorf("--cache %s: want a name in a registry, oci:DIR, gha or auto", ref)

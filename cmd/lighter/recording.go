@@ -294,3 +294,7 @@ func (f *follower) add(e event.Event) {
 }
 
 func (f *follower) mount(m event.Mount) { f.add(event.Event{Time: time.Now(), Mount: &m}) }
+
+func (f *follower) warn(short string) {
+	f.add(event.Event{Time: time.Now(), Warning: &event.Warning{Short: short}})
+}

@@ -139,6 +139,9 @@ func read(ctx context.Context, src image.Source, name string) (*Artifact, error)
 
 func readAll(ctx context.Context, src image.Source, name string) (*Artifact, error) {
 	desc, err := src.Resolve(ctx, name)
+	if err != nil && desc.Digest != "" { // the name is there, and its manifest is not, or another
+		return &Artifact{Descriptor: desc}, missing(err)
+	}
 	if errors.Is(err, image.ErrNotFound) {
 		return nil, fmt.Errorf("%w: %w", ErrNone, err)
 	}

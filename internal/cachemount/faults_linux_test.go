@@ -234,6 +234,18 @@ func TestDamagedArtifact(t *testing.T) {
 			b.mustPull(t, p, ImportOptions{Replace: true}, Imported)
 		})
 	}
+	t.Run("mended manifest", func(t *testing.T) {
+		for _, damage := range []func(file string) error{os.Remove, func(file string) error { return os.Truncate(file, 20) }} {
+			art, err := Open(t.Context(), p)
+			must(t, err)
+			must(t, damage(filepath.Join(blobs, art.Descriptor.Digest.Encoded())))
+			c, b := newMachine(t), newMachine(t)
+			mixed(t, c, 6)
+			c.mustPush(t, p, PushOptions{})
+			b.mustPull(t, p, ImportOptions{}, Imported)
+			same(t, describe(t, c.Dir), describe(t, b.Dir))
+		}
+	})
 	t.Run("mended", func(t *testing.T) {
 		must(t, os.Remove(filepath.Join(blobs, pack.Digest.Encoded())))
 		must(t, os.Remove(filepath.Join(blobs, m.Tree.Digest.Encoded())))

@@ -150,7 +150,7 @@ func (s *scanner) entry(in int32, name string, st *unix.Stat_t) error {
 		s.unkept++
 		return nil
 	case kind == typeDir && s.depth+1 >= maxDepth:
-		s.skip(s.tree.path(in)+"/"+name, "too deep")
+		s.unkept++
 		return nil
 	case kind == typeDir:
 		s.depth++

@@ -119,10 +119,8 @@ func (l *Layout) Resolve(ctx context.Context, ref string) (ocispec.Descriptor, e
 	if err != nil {
 		return ocispec.Descriptor{}, fmt.Errorf("OCI layout %s: %w", l.where, err)
 	}
-	if _, err := ReadAll(ctx, l, desc); err != nil {
-		return ocispec.Descriptor{}, err
-	}
-	return desc, nil
+	_, err = ReadAll(ctx, l, desc) // with an error, who wants to mend it knows what the name stands for
+	return desc, err
 }
 
 func (l *Layout) find(ref string) (ocispec.Descriptor, error) {

@@ -83,7 +83,7 @@ func Connect(ctx context.Context, addr string, opt Options) (*Client, error) {
 	}
 	quiet.Do(func() {
 		if logrus.GetLevel() == logrus.InfoLevel {
-			logrus.SetLevel(logrus.ErrorLevel)
+			logrus.SetLevel(logrus.FatalLevel) // what BuildKit's client gives out, it answers, too
 		}
 	})
 	bk, err := client.New(ctx, addr)

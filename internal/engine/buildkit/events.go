@@ -20,9 +20,12 @@ type events struct {
 	sink     engine.Sink
 	hide     *redactor
 	warnings []event.Warning
-	logs     map[string][]byte // tail of each step's output, for the error
-	failed   string            // the step that failed, "" where none did
-	optional bool              // the build goes on without the caches that it cannot write
+	logs     map[string][]byte   // tail of each step's output, for the error
+	failed   string              // the step that failed, "" where none did
+	optional bool                // the build goes on without the caches that it cannot write
+	mayLose  bool                // caches are read that may lack what they promise
+	losing   bool                // and still are: follow's
+	anew     *client.SolveStatus // says that the build begins anew without them
 }
 
 // logTail is how much output of a failed step its error can quote, bytes.
@@ -52,6 +55,7 @@ func (e *events) follow(ctx context.Context, in <-chan *client.SolveStatus, disp
 	for s := range in {
 		e.hide.status(s)
 		e.withoutCache(s)
+		e.lost(s)
 		e.unwritten(s)
 		e.take(s)
 		show <- s

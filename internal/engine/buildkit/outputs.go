@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -141,6 +142,14 @@ func (o *outputs) file(out engine.Output) (func(map[string]string) (io.WriteClos
 		}
 		o.mu.Lock()
 		defer o.mu.Unlock()
+		o.pending = slices.DeleteFunc(o.pending, func(p pending) bool { // a build that began anew
+			old, ok := p.(*pendingFile)
+			again := ok && old.dest == f.dest
+			if again {
+				old.abort()
+			}
+			return again
+		})
 		o.pending = append(o.pending, f)
 		return f, nil
 	}, nil

@@ -1,13 +1,10 @@
 package buildkit
 
 import (
-	"cmp"
 	"context"
 	"encoding/csv"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +13,6 @@ import (
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/client"
-	"github.com/moby/buildkit/client/ociindex"
 	"github.com/moby/buildkit/identity"
 	"github.com/moby/buildkit/session/secrets/secretsprovider"
 	"github.com/moby/buildkit/session/sshforward/sshprovider"
@@ -47,6 +43,7 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 	if err != nil {
 		return nil, err
 	}
+	localCaches(&req, func(w event.Warning) { sink(event.Event{Time: time.Now(), Warning: &w}) })
 	opt, finish, err := c.solveOpt(ctx, req, secrets)
 	if err != nil {
 		return nil, &engine.RequestError{Err: err}
@@ -64,22 +61,14 @@ func (c *Client) build(ctx context.Context, req engine.Request, sink engine.Sink
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range req.CacheFrom {
-		if why := noLocalCache(e); why != "" {
-			sink(event.Event{Time: time.Now(), Warning: &event.Warning{Note: true, Short: "no cache in " + e.Attrs["src"] + ": " + why}})
-		}
-	}
 	view := newEvents(sink, hidden)
-	view.optional = !slices.ContainsFunc(req.CacheTo, func(e engine.Entry) bool {
-		ok, _ := strconv.ParseBool(e.Attrs["ignore-error"])
-		return !ok
-	})
+	view.optional = !slices.ContainsFunc(req.CacheTo, func(e engine.Entry) bool { return !optional(e) })
+	view.mayLose = mayLose(req)
+	view.losing, view.anew = view.mayLose, &client.SolveStatus{}
 	var eg errgroup.Group
 	statuses := make(chan *client.SolveStatus, 16)
 	eg.Go(func() error { return view.follow(ctx, statuses, display) })
-	tap := tapStatuses(statuses)
-	resp, err := c.solve(ctx, req, opt, tap.in)
-	ran := tap.steps()
+	resp, ran, err := c.solveAll(ctx, req, opt, view, statuses)
 	var saveErr error // fails no build
 	if req.SaveTo != nil && !req.Check && ctx.Err() == nil && (err == nil || req.SaveFailed && !c.gone(err)) {
 		saveErr = c.SaveMounts(ctx, ran, &shownSave{req.SaveTo, statuses})
@@ -293,9 +282,6 @@ func (c *Client) attachables(req engine.Request, secrets map[string][]byte, opt 
 // build's compression unless it says otherwise, so that layers are shared.
 func caches(req engine.Request, opt *client.SolveOpt) error {
 	for _, e := range req.CacheFrom {
-		if noLocalCache(e) != "" {
-			continue // and Build says so; BuildKit would make the directory
-		}
 		opt.CacheImports = append(opt.CacheImports, client.CacheOptionsEntry{Type: e.Type, Attrs: maps.Clone(e.Attrs)})
 	}
 	for _, e := range req.CacheTo {
@@ -311,25 +297,6 @@ func caches(req engine.Request, opt *client.SolveOpt) error {
 		opt.CacheExports = append(opt.CacheExports, client.CacheOptionsEntry{Type: e.Type, Attrs: attrs})
 	}
 	return nil
-}
-
-// noLocalCache says why there is no cache in a directory: a first build, or a
-// misspelt path; "" where there may be one.
-func noLocalCache(e engine.Entry) string {
-	if e.Type != "local" {
-		return ""
-	}
-	if _, err := os.Stat(e.Attrs["src"]); errors.Is(err, os.ErrNotExist) {
-		return "the directory does not exist"
-	}
-	if e.Attrs["digest"] != "" {
-		return ""
-	}
-	tag := cmp.Or(e.Attrs["tag"], "latest")
-	if d, err := ociindex.NewStoreIndex(e.Attrs["src"]).Get(tag); errors.Is(err, os.ErrNotExist) || err == nil && d == nil {
-		return "it has none by the name " + tag
-	}
-	return ""
 }
 
 // setCompression writes what the engine reads. eStargz is BuildKit's own.
