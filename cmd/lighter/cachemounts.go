@@ -84,6 +84,18 @@ func keptMounts(flag string, keys []string) (to mountsTo, err error) {
 	return to, nil
 }
 
+// isGHA tells whether cache mounts are there.
+func isGHA(mounts string) bool { return mounts == inGHA || strings.HasPrefix(mounts, inGHA+":") }
+
+// ghaError is why a cache that is there cannot be used.
+func ghaError(layers, mounts string) error {
+	if layers != inGHA && !isGHA(mounts) {
+		return nil
+	}
+	_, err := gha.Open(os.Getenv)
+	return err
+}
+
 // mountsIn is a place where cache mounts are kept, to read from or to write to.
 func mountsIn(flag, ref string, client *registry.Client, write bool) (cachemount.Place, error) {
 	if isGHA(ref) {

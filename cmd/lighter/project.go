@@ -15,7 +15,6 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/project"
-	"github.com/lighter-oci/lighter/internal/registry/gha"
 	"github.com/lighter-oci/lighter/internal/report"
 )
 
@@ -259,18 +258,6 @@ const layersTag = "buildcache"
 
 // inGHA is the cache of GitHub Actions.
 const inGHA = "gha"
-
-// isGHA tells whether cache mounts are there.
-func isGHA(mounts string) bool { return mounts == inGHA || strings.HasPrefix(mounts, inGHA+":") }
-
-// ghaError is why a cache that is there cannot be used.
-func ghaError(layers, mounts string) error {
-	if layers != inGHA && !isGHA(mounts) {
-		return nil
-	}
-	_, err := gha.Open(os.Getenv)
-	return err
-}
 
 // useCache fills the flags of caches that were not typed, and says which. Keys say
 // what is kept of mounts.
