@@ -39,6 +39,7 @@ func (b *buildCmd) fromBake(files []string) (said string, err error) {
 	if err != nil {
 		return "", usageError{fmt.Errorf("%s: target %s: %w", project.Shown(all.Path), name, err)}
 	}
+	b.bake = filepath.Dir(files[0])
 	return project.Shown(all.Path) + ": " + strings.Join(append([]string{"target " + name}, took...), ", "), nil
 }
 

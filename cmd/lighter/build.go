@@ -82,6 +82,7 @@ type buildCmd struct {
 	release string // the ID of that in the history
 
 	proj project.Project // that the flags were filled from, where there is one
+	bake string          // directory of the bake files that they were filled from
 
 	cacheDir string              // OCI layout of the cache of layers, "" for none
 	savedTo  *image.LayoutTarget // of cache mounts; nil where none were saved to one

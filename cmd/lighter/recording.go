@@ -55,6 +55,9 @@ func startRecording(ctx context.Context, out *term.Output, b history.Begun, src 
 		return nil
 	}
 	b.Who, b.How = who(), history.HowCLI
+	if u, err := url.Parse(b.Engine); err == nil && u.Host != "" {
+		b.Engine = u.Redacted()
+	}
 	if b.Parent == "" { // else the parent has used them
 		if id, how, by := told(); id != "" {
 			b.ID, b.How, b.Who = id, how, cmp.Or(by, b.Who)
@@ -81,7 +84,7 @@ func (b *buildCmd) record(ctx context.Context, out *term.Output, flags *engineFl
 	if b.Check {
 		return nil
 	}
-	dir := b.Context
+	dir := cmp.Or(b.bake, b.Context)
 	if b.proj.Path != "" {
 		dir = b.proj.Dir()
 	}
@@ -270,6 +273,9 @@ func place(dir string) (name, abs string) {
 		return "stdin", ""
 	}
 	abs = absolute(dir)
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		abs = real
+	}
 	if u, err := url.Parse(dir); err == nil && u.Host != "" {
 		u.User, u.RawQuery = nil, ""
 		abs = u.String()

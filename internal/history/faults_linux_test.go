@@ -42,6 +42,15 @@ func TestFullDisk(t *testing.T) {
 	if got := follow(t, s, first, 0); len(got) != len(small()) {
 		t.Errorf("what was there has %d events", len(got))
 	}
+	if b, err := s.Build(t.Context(), r.ID()); err != nil || !b.State.Over() {
+		t.Errorf("while the disk is full, %+v, %v", b, err)
+	}
+	if list, err := s.List(t.Context(), Filter{States: []State{Running}}); err != nil || len(list) > 0 {
+		t.Errorf("while the disk is full, these run: %+v, %v", list, err)
+	}
+	if got := follow(t, s, r.ID(), 0); len(got) == 0 {
+		t.Error("while the disk is full, nothing of it can be read")
+	}
 	room := filepath.Join(dir, "history", "running", r.ID()+journalExt)
 	if info, err := os.Stat(room); err == nil && info.Size() < 1<<20 {
 		t.Errorf("the journal that stayed has %d bytes", info.Size())

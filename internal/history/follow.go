@@ -48,6 +48,7 @@ func (s *Store) Follow(ctx context.Context, id string, after uint64) iter.Seq2[e
 				more = wait(ctx, 4*poll)
 			default:
 				more, err = s.tail(ctx, id, give)
+				more = more && !b.State.Over() // or the database cannot take it in now
 			}
 			if err != nil && ctx.Err() == nil {
 				yield(event.Event{}, s.failed("follow build "+Short(id), err))
@@ -84,7 +85,13 @@ func (s *Store) tail(ctx context.Context, id string, give func(event.Event) bool
 	for looked := time.Now(); ; {
 		data, err := lines.next()
 		if err == nil {
-			if l, ok := readable(data); ok && (l.Ended != nil || l.isEvent() && !give(l.Event)) {
+			l, ok := readable(data)
+			if ok && l.Ended != nil { // who hears that it is over finds it taken in
+				for held(path) && wait(ctx, poll) {
+				}
+				return false, nil
+			}
+			if ok && l.isEvent() && !give(l.Event) {
 				return false, nil
 			}
 			continue

@@ -179,6 +179,36 @@ func create(path string, first any) (*flock.Flock, *os.File, error) {
 	return nil, nil, err
 }
 
+// lastWords is how a journal ends; without a last line its writer died when it wrote
+// the last time.
+func lastWords(path string) (ended, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return ended{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return ended{}, err
+	}
+	died := ended{Outcome{State: Interrupted}, info.ModTime()}
+	for size := int64(64 << 10); ; size *= 8 { // findings and proofs are in that line
+		buf := make([]byte, min(size, info.Size()))
+		if _, err := f.ReadAt(buf, info.Size()-int64(len(buf))); err != nil {
+			return died, err
+		}
+		line := bytes.TrimSuffix(buf, []byte("\n"))
+		i := bytes.LastIndexByte(line, '\n')
+		if i < 0 && size < min(info.Size(), maxLine) {
+			continue
+		}
+		if l, ok := readable(line[i+1:]); ok && l.Ended != nil {
+			return *l.Ended, nil
+		}
+		return died, nil
+	}
+}
+
 // waiting lists the IDs in running/ that have a file of one kind.
 func (s *Store) waiting(ext string) ([]string, error) {
 	entries, err := os.ReadDir(s.running(""))

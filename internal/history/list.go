@@ -97,21 +97,39 @@ func (s *Store) live(ctx context.Context) ([]Build, error) {
 			if err != nil {
 				continue // taken in meanwhile
 			}
+			b, ok := s.liveBuild(begun, ext)
+			if !ok {
+				continue
+			}
 			seen[id] = true
-			list = append(list, s.liveBuild(begun, ext))
+			list = append(list, b)
 		}
 	}
 	return list, nil
 }
 
-func (s *Store) liveBuild(begun Begun, ext string) Build {
+// liveBuild is a build of running/. One that nobody runs any more is there while the
+// database cannot take it in: on a full disk, say. It is false where that has just
+// been done.
+func (s *Store) liveBuild(begun Begun, ext string) (Build, bool) {
 	b := Build{Begun: begun, State: Running}
 	if ext == queuedExt {
 		b.State = Queued
-		return b
+		return b, true
 	}
 	b.Took = report.Seconds(max(s.opts.now().Sub(b.Started), 0))
-	return b
+	if path := s.running(begun.ID + ext); !held(path) {
+		end, err := lastWords(path)
+		if err != nil {
+			return b, false
+		}
+		b.State, b.Error, b.Ended = end.State, end.Error, end.Time
+		if _, err := os.Stat(s.running(begun.ID + stoppedExt)); err == nil && b.State == Interrupted {
+			b.State = Killed
+		}
+		b.Took = report.Seconds(max(b.Ended.Sub(b.Started), 0))
+	}
+	return b, true
 }
 
 // readBegun reads the first lines of a journal, among which Source is as soon as it
@@ -183,7 +201,9 @@ func (s *Store) row(ctx context.Context, id string) (b Build, n int64, err error
 		s.opts.Warn(err)
 	}
 	if begun, err := readBegun(s.running(id + journalExt)); err == nil {
-		return s.liveBuild(begun, journalExt), 0, nil
+		if b, ok := s.liveBuild(begun, journalExt); ok {
+			return b, 0, nil
+		}
 	}
 	err = s.existing(ctx, func(db *sql.DB) error {
 		var raw []byte
@@ -196,7 +216,8 @@ func (s *Store) row(ctx context.Context, id string) (b Build, n int64, err error
 	if errors.Is(err, sql.ErrNoRows) || err == nil && n == 0 {
 		// Only now: the ticket of a build that has run is there a moment longer.
 		if begun, err := readBegun(s.running(id + queuedExt)); err == nil {
-			return s.liveBuild(begun, queuedExt), 0, nil
+			b, _ := s.liveBuild(begun, queuedExt)
+			return b, 0, nil
 		}
 		return b, 0, &NotFoundError{ID: id}
 	}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/lighter-oci/lighter/internal/report"
 )
@@ -60,7 +61,7 @@ func (f Filter) statement(columns string) (string, []any) {
 // in it, and the beginning of a longer one.
 func matching(text string) string {
 	var list []string
-	for _, word := range strings.Fields(text) {
+	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || r == 0 }) { // a string of FTS5 ends at a NUL
 		list = append(list, `"`+strings.ReplaceAll(word, `"`, `""`)+`"*`)
 	}
 	return strings.Join(list, " ")

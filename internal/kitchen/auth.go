@@ -14,11 +14,15 @@ import (
 )
 
 const (
+	bearer       = "Bearer "
 	sessionName  = "lighter-kitchen"
 	sessionLife  = 12 * time.Hour
 	maxSessions  = 1000
 	attemptsEach = 10 // failed logins of one client in a minute
 	attemptsAll  = 60
+	// Wrong tokens of one client in a minute. A program that has an old one must not shut
+	// out its neighbours behind the same address.
+	attemptsToken = 100
 )
 
 // door decides who comes in, where somebody has to log in at all.
@@ -29,6 +33,7 @@ type door struct {
 	mu       sync.Mutex
 	sessions map[[sha256.Size]byte]session // by the hash of the cookie
 	failed   map[string]int                // logins of this minute
+	tokens   map[string]int                // wrong ones of this minute
 	all      int
 	minute   time.Time
 	checking sync.Mutex // one bcrypt at a time: it is meant to be slow
@@ -44,7 +49,7 @@ func (d *door) who(r *http.Request) (string, bool) {
 	if d == nil {
 		return "", true
 	}
-	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), bearer); ok {
 		return "token", d.token(token)
 	}
 	c, err := r.Cookie(sessionName)
@@ -86,24 +91,51 @@ func (d *door) login(user, secret string) string {
 	return ""
 }
 
-// mayTry counts failures: guessing is slow, for one client and for many.
-func (d *door) mayTry(client string) bool {
+// try counts an attempt, before it is known what becomes of it: a hundred at the same
+// time are no way around. Guessing is slow, for one client and for many.
+func (d *door) try(client string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now := time.Now(); now.Sub(d.minute) > time.Minute {
-		d.minute, d.failed, d.all = now, map[string]int{}, 0
-	}
-	return d.failed[client] < attemptsEach && d.all < attemptsAll
-}
-
-func (d *door) wrong(client string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.failed == nil {
-		d.failed = map[string]int{}
+	d.begin()
+	if d.failed[client] >= attemptsEach || d.all >= attemptsAll {
+		return false
 	}
 	d.failed[client]++
 	d.all++
+	return true
+}
+
+// begin is the minute of now; the caller holds mu.
+func (d *door) begin() {
+	if now := time.Now(); d.failed == nil || now.Sub(d.minute) > time.Minute {
+		d.minute, d.failed, d.tokens, d.all = now, map[string]int{}, map[string]int{}, 0
+	}
+}
+
+// guesses tells a client that has sent so many wrong tokens that no other is looked at.
+func (d *door) guesses(r *http.Request, client string) bool {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), bearer)
+	if d == nil || !ok {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.begin()
+	if d.tokens[client] >= attemptsToken {
+		return true
+	}
+	if !d.token(token) {
+		d.tokens[client]++
+	}
+	return false
+}
+
+// right takes an attempt back that was none to guess.
+func (d *door) right(client string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.failed[client] = max(d.failed[client]-1, 0) // a minute may have begun meanwhile
+	d.all = max(d.all-1, 0)
 }
 
 // open begins a session.
@@ -140,6 +172,10 @@ func (d *door) close(w http.ResponseWriter, r *http.Request) {
 func (s *Server) admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		open := r.URL.Path == "/login" || strings.HasPrefix(r.URL.Path, "/assets/")
+		if !open && s.door.guesses(r, s.client(r)) {
+			s.guessed(w, r)
+			return
+		}
 		if _, ok := s.door.who(r); ok || open {
 			next.ServeHTTP(w, r)
 			return
@@ -153,6 +189,12 @@ func (s *Server) admit(next http.Handler) http.Handler {
 	})
 }
 
+// guessed answers who has failed too often.
+func (s *Server) guessed(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Retry-After", "60")
+	s.refuse(w, r, http.StatusTooManyRequests, "too many failed logins", "wait a minute")
+}
+
 func (s *Server) loginPage(w http.ResponseWriter, r *http.Request) {
 	s.page(w, r, http.StatusOK, "login", "Log in", nil)
 }
@@ -163,17 +205,16 @@ func (s *Server) logIn(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
 	}
-	if !s.door.mayTry(client) {
-		w.Header().Set("Retry-After", "60")
-		s.refuse(w, r, http.StatusTooManyRequests, "too many failed logins", "wait a minute")
+	if !s.door.try(client) {
+		s.guessed(w, r)
 		return
 	}
 	who := s.door.login(r.PostFormValue("user"), r.PostFormValue("secret"))
 	if who == "" {
-		s.door.wrong(client)
 		s.page(w, r, http.StatusUnauthorized, "login", "Log in", "That is not right: check both fields, and leave the user empty where you have a token.")
 		return
 	}
+	s.door.right(client)
 	s.door.open(w, who)
 	http.Redirect(w, r, "/", http.StatusSeeOther)
 }

@@ -2,11 +2,14 @@ package kitchen
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -100,6 +103,43 @@ func TestGuessing(t *testing.T) {
 	}
 	if code, _ := request(t, s, "POST", "/login", "secret="+url.QueryEscape(aToken), "Content-Type", "application/x-www-form-urlencoded"); code != 429 {
 		t.Errorf("%d", code)
+	}
+}
+
+// A hundred guesses at the same time are no more than one after the other, and tokens
+// of programs are no way around.
+func TestGuessingAtOnce(t *testing.T) {
+	for most, guess := range map[int32]func(*Server) int{
+		attemptsEach: func(s *Server) int {
+			code, _ := request(t, s, "POST", "/login", "secret=wrong", "Content-Type", "application/x-www-form-urlencoded")
+			return code
+		},
+		attemptsToken: func(s *Server) int {
+			code, _ := request(t, s, "GET", "/api/v1/queue", "", "Authorization", "Bearer wrong")
+			return code
+		},
+	} {
+		t.Run(fmt.Sprint(most), func(t *testing.T) {
+			s := locked(t, nil)
+			for range 2 * attemptsToken { // what is right counts for nothing
+				if code, _ := request(t, s, "GET", "/api/v1/queue", "", "Authorization", "Bearer "+aToken); code != 200 {
+					t.Fatalf("the token itself: %d", code)
+				}
+			}
+			var tried atomic.Int32
+			var all sync.WaitGroup
+			for range 2 * most {
+				all.Go(func() {
+					if guess(s) == 401 {
+						tried.Add(1)
+					}
+				})
+			}
+			all.Wait()
+			if n := tried.Load(); n != most {
+				t.Errorf("%d guesses were tried", n)
+			}
+		})
 	}
 }
 

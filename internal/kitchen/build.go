@@ -80,7 +80,7 @@ func (s *Server) buildPage(w http.ResponseWriter, r *http.Request) {
 		v.Before = &before
 	}
 	for _, p := range s.places {
-		if p.dir == b.Dir {
+		if p.real() == b.Dir {
 			v.Slug = p.slug
 		}
 	}
@@ -101,13 +101,9 @@ func (s *Server) liveView(r *http.Request, v *buildView) {
 	}
 	watch, leave := s.watches.get(v.ID)
 	defer leave()
-	select { // a page that is opened late shows where it is, not how it got there
-	case <-watch.caught:
-	case <-time.After(2 * time.Second):
-	case <-r.Context().Done():
-		return
+	if watch.catchUp(r.Context()) {
+		watch.state(s, v)
 	}
-	watch.state(s, v)
 }
 
 // endedView is what the history has. Logs come when they are asked for, but that

@@ -58,20 +58,21 @@ func TestChoices(t *testing.T) {
 		t.Errorf("three variants are %d builds", len(ids))
 	}
 	for body, want := range map[string]int{
-		`{"project":"app","verb":"pack"}`:                                     422,
-		`{"project":"app","verb":"--help"}`:                                   422,
-		`{"project":"app","verb":"build","variants":["nope"]}`:                422,
-		`{"project":"app","verb":"build","variants":["slim","slim"]}`:         422,
-		`{"project":"app","verb":"build","variants":["--push"]}`:              422,
-		`{"project":"app","verb":"build","platforms":["linux/s390x"]}`:        422,
-		`{"project":"app","verb":"build","platforms":["linux/arm64;reboot"]}`: 422,
-		`{"project":"app","verb":"build","bump":"minor"}`:                     422,
-		`{"project":"app","verb":"publish","bump":"1.2.3"}`:                   422,
-		`{"project":"nope","verb":"build"}`:                                   404,
-		`{"project":"app","verb":"build","args":["--push"]}`:                  400,
-		`{"project":"app","verb":"build"} {}`:                                 400,
-		`[]`:                                                                  400,
-		``:                                                                    400,
+		`{"project":"app","verb":"pack"}`:                                            422,
+		`{"project":"app","verb":"--help"}`:                                          422,
+		`{"project":"app","verb":"build","variants":["nope"]}`:                       422,
+		`{"project":"app","verb":"build","variants":["slim","slim"]}`:                422,
+		`{"project":"app","verb":"build","variants":["--push"]}`:                     422,
+		`{"project":"app","verb":"build","platforms":["linux/arm64","linux/arm64"]}`: 422,
+		`{"project":"app","verb":"build","platforms":["linux/s390x"]}`:               422,
+		`{"project":"app","verb":"build","platforms":["linux/arm64;reboot"]}`:        422,
+		`{"project":"app","verb":"build","bump":"minor"}`:                            422,
+		`{"project":"app","verb":"publish","bump":"1.2.3"}`:                          422,
+		`{"project":"nope","verb":"build"}`:                                          404,
+		`{"project":"app","verb":"build","args":["--push"]}`:                         400,
+		`{"project":"app","verb":"build"} {}`:                                        400,
+		`[]`:                                                                         400,
+		``:                                                                           400,
 	} {
 		if code, text := request(t, s, "POST", "/api/v1/builds", body, "Content-Type", "application/json"); code != want {
 			t.Errorf("%s: %d, want %d: %s", body, code, want, text)

@@ -42,7 +42,10 @@ func (c Choice) check(p Project) error {
 			return wrong("variant %q is there twice", clip(name))
 		}
 	}
-	for _, name := range c.Platforms {
+	for i, name := range c.Platforms {
+		if slices.Contains(c.Platforms[:i], name) {
+			return wrong("platform %q is there twice", clip(name))
+		}
 		if !slices.Contains(p.Platforms, name) {
 			return wrong("%s is not for platform %q: it has %s", p.Slug, clip(name), strings.Join(p.Platforms, ", "))
 		}
@@ -56,7 +59,8 @@ func (c Choice) check(p Project) error {
 	return nil
 }
 
-func clip(s string) string { return s[:min(len(s), 80)] }
+// clip is what is looked at of a text from a request, whole characters.
+func clip(s string) string { return strings.ToValidUTF8(s[:min(len(s), 80)], "") }
 
 // jobs are the builds that a choice asks for: one for each variant, and one for a
 // whole release.

@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/lighter-oci/lighter/internal/history"
 )
 
 func TestHostileRequests(t *testing.T) {
@@ -85,6 +87,32 @@ func TestEveryAnswerForbidsWhatPagesDoNotNeed(t *testing.T) {
 }
 
 // No page has scripts or styles in it, which its policy would forbid.
+func TestNamesTurnNothing(t *testing.T) {
+	const name = "we\u202ebe\u2066\x1b[31m"
+	s := kitchenFor(t, map[string]string{name: "log x"}, nil)
+	id := begin(t, s, `{"project":"`+s.places[0].slug+`","verb":"build"}`)[0]
+	await(t, s, id, history.Done)
+	for _, path := range []string{"/", "/history", "/b/" + id, "/compare?a=" + id + "&b=" + id, "/p/" + s.places[0].slug, "/history?q=%E2%80%AE", "/%E2%80%AE"} {
+		if code, text := request(t, s, "GET", path, ""); code >= 500 || strings.ContainsAny(text, "\u202e\u2066\x1b") {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+	for _, q := range []string{"%00", "a%00b", "%22", "-", "*", "NEAR(", "%FF", "%E2%80"} {
+		if code, text := request(t, s, "GET", "/history?q="+q, ""); code != 200 {
+			t.Errorf("looked for %s: %d %s", q, code, text)
+		}
+	}
+}
+
+func TestAddressBehindProxy(t *testing.T) {
+	for _, raw := range []string{"https://builds.example.com", "https://builds.example.com/"} {
+		u, _ := url.Parse(raw)
+		if got := (&Server{opt: Options{proxy: u}}).URL(); got != "https://builds.example.com/" {
+			t.Errorf("%s: %s", raw, got)
+		}
+	}
+}
+
 func TestPagesHaveNothingInline(t *testing.T) {
 	s := kitchenFor(t, map[string]string{"web": "log hello"}, nil)
 	id := begin(t, s, `{"project":"web","verb":"build"}`)[0]

@@ -23,7 +23,7 @@ func (s *Server) filterOf(q url.Values) history.Filter {
 	}
 	for _, p := range s.places {
 		if p.slug == f.Project {
-			f.Project, f.Dir = "", p.dir
+			f.Project, f.Dir = "", p.real()
 		}
 	}
 	for _, state := range q["state"] {

@@ -23,6 +23,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -252,7 +253,7 @@ func (s *Server) tls() bool {
 // URL is where people find it.
 func (s *Server) URL() string {
 	if s.opt.proxy != nil {
-		return s.opt.proxy.String()
+		return strings.TrimSuffix(s.opt.proxy.String(), "/") + "/"
 	}
 	host, _, _ := net.SplitHostPort(s.listener.Addr().String())
 	if unspecified(host) {

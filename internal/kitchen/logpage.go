@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/lighter-oci/lighter/internal/report"
 )
@@ -112,14 +113,16 @@ func (s *Server) logText(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", "build-"+b.ID+".log"))
+	rc := http.NewResponseController(w)
 	open := map[string][]byte{}
 	for e, err := range s.store.Log(r.Context(), id, step) {
+		// A large log takes as long as the line needs, while it gets on.
+		_ = rc.SetWriteDeadline(time.Now().Add(time.Minute))
 		if err != nil {
 			fmt.Fprintf(w, "\n[the rest cannot be read: %v]\n", err)
 			return
 		}
-		open[e.Log.Step] = append(open[e.Log.Step], e.Log.Data...)
-		data := open[e.Log.Step]
+		data := append(open[e.Log.Step], output(*e.Log)...)
 		for {
 			i := bytes.IndexByte(data, '\n')
 			if i < 0 {
@@ -130,7 +133,10 @@ func (s *Server) logText(w http.ResponseWriter, r *http.Request) {
 			}
 			data = data[i+1:]
 		}
-		open[e.Log.Step] = data
+		if len(data) > 2*maxRaw { // as on its page, the end of a line without one
+			data = data[len(data)-maxRaw:]
+		}
+		open[e.Log.Step] = bytes.Clone(data)
 	}
 	for _, rest := range open {
 		if len(rest) > 0 {

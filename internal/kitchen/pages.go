@@ -151,5 +151,14 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, code int, name, ti
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(code)
-	_, _ = w.Write(b.Bytes())
+	_, _ = w.Write(bytes.Map(seen, b.Bytes()))
+}
+
+// seen takes out of a page what is not what it looks like: names of projects, tags and
+// steps are others' text, which may turn the order of what stands beside it.
+func seen(r rune) rune {
+	if report.Bidirectional(r) || unicode.IsControl(r) && r != '\n' && r != '\t' {
+		return '\ufffd'
+	}
+	return r
 }

@@ -87,6 +87,15 @@ func places(dirs []string, config *Config) ([]place, error) {
 	return all, nil
 }
 
+// real is the directory as builds record it: one that is reached by a link has another
+// name where it lies, and the link may lead elsewhere tomorrow.
+func (at place) real() string {
+	if dir, err := filepath.EvalSymlinks(at.dir); err == nil {
+		return dir
+	}
+	return at.dir
+}
+
 // project reads one; false where there is no such.
 func (s *Server) project(slug string) (Project, bool) {
 	i := slices.IndexFunc(s.places, func(p place) bool { return p.slug == slug })
@@ -107,8 +116,8 @@ func (s *Server) projects() []Project {
 // read looks at what the directory has: lighter.toml, else bake files, else a
 // Dockerfile.
 func (at place) read() Project {
-	p := Project{Slug: at.slug, Dir: at.dir, Engine: at.engine, Verbs: []string{}, Variants: []Variant{}, Platforms: []string{"linux/" + runtime.GOARCH}}
-	path := filepath.Join(at.dir, project.Name)
+	p := Project{Slug: at.slug, Dir: at.real(), Engine: at.engine, Verbs: []string{}, Variants: []Variant{}, Platforms: []string{"linux/" + runtime.GOARCH}}
+	path := filepath.Join(p.Dir, project.Name)
 	switch _, err := os.Stat(path); {
 	case err == nil:
 		p.File = project.Name

@@ -117,6 +117,9 @@ func (w *watch) since(s *Server, after uint64, ver int) (n news, seq uint64, now
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.render(s, time.Now())
+	if ver > w.version { // of a time when the clock was ahead
+		ver = 0
+	}
 	for _, l := range w.logs {
 		lines, instead := l.since(after)
 		if len(lines) == 0 {
@@ -212,6 +215,9 @@ func (s *Server) await(ctx context.Context, st *stream, watch *watch) {
 }
 
 func (s *Server) tell(ctx context.Context, st *stream, watch *watch, after uint64, ver int) {
+	if !watch.catchUp(ctx) {
+		return
+	}
 	last := time.Now()
 	for {
 		n, seq, now, grown := watch.since(s, after, ver)
@@ -289,7 +295,9 @@ func (s *Server) listEvents(w http.ResponseWriter, r *http.Request) {
 func (ws *watches) look() (leave func()) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if ws.looks++; ws.looks == 1 {
+	ws.looks++
+	if !ws.polls { // the last one's may not have noticed yet that nobody looked
+		ws.polls = true
 		go ws.poll()
 	}
 	return func() {
@@ -318,6 +326,7 @@ func (ws *watches) poll() {
 		}
 		ws.mu.Lock()
 		if ws.looks == 0 {
+			ws.polls = false
 			ws.mu.Unlock()
 			return
 		}

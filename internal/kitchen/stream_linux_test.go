@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,6 +93,46 @@ func (r *reader) read(ctx context.Context, s *Server, id string, enough func() b
 var tagged = regexp.MustCompile(`<[^>]*>`)
 
 func (r *reader) text(n int) string { return tagged.ReplaceAllString(r.lines[n], "") }
+
+// A page that comes back when nobody has followed its build for a while gets what it
+// lacks, whatever was drawn how often before.
+func TestStreamAfterALull(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "gate")
+	s := kitchenFor(t, map[string]string{"web": "log one\nuntil " + gate}, nil)
+	id := begin(t, s, `{"project":"web","verb":"build"}`)[0]
+	await(t, s, id, history.Running)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	r := newReader(t)
+	for n := 0; n < 3 && ctx.Err() == nil; { // its time is drawn twice a second
+		r.read(ctx, s, id, func() bool { n++; return n == 3 })
+	}
+	s.watches.mu.Lock()
+	s.watches.byID[id].users = 0
+	w := s.watches.byID[id]
+	s.watches.mu.Unlock()
+	s.watches.drop(w)
+	clear(r.rows)
+	r.read(ctx, s, id, func() bool { return true })
+	if len(r.rows) != 1 {
+		t.Errorf("it has the rows %v", r.rows)
+	}
+	write(t, gate, "")
+	await(t, s, id, history.Done)
+}
+
+// Pages that come and go in a hurry are looked after by one who asks, not by many.
+func TestOneAsks(t *testing.T) {
+	s := kitchenFor(t, map[string]string{"web": ""}, nil)
+	for range 20 {
+		s.watches.look()()
+	}
+	defer s.watches.look()()
+	stacks := make([]byte, 1<<20)
+	if n := strings.Count(string(stacks[:runtime.Stack(stacks, true)]), "created by github.com/lighter-oci/lighter/internal/kitchen.(*watches).look "); n != 1 {
+		t.Errorf("%d ask", n)
+	}
+}
 
 // A page that is cut off again and again, and one that comes late, end with the
 // same lines: each once, none missing.

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"html/template"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type watches struct {
 	byID  map[string]*watch
 	grown chan struct{} // closed when any build begins or ends
 	looks int           // pages that want to know that
+	polls bool          // somebody asks for them
 }
 
 func (ws *watches) init(s *Server) {
@@ -60,7 +62,7 @@ func (ws *watches) get(id string) (w *watch, release func()) {
 	w = ws.byID[id]
 	if w == nil {
 		ctx, cancel := context.WithCancel(ws.s.ctx)
-		w = &watch{id: id, logs: map[string]*stepLog{}, grown: make(chan struct{}), cancel: cancel, caught: make(chan struct{})}
+		w = &watch{id: id, logs: map[string]*stepLog{}, grown: make(chan struct{}), cancel: cancel, caught: make(chan struct{}), version: int(time.Now().UnixMilli())}
 		ws.byID[id] = w
 		go w.follow(ctx, ws.s.store)
 	}
@@ -108,7 +110,7 @@ type watch struct {
 
 	dirty    bool // since rendered
 	rendered time.Time
-	version  int // of what is rendered
+	version  int // of what is rendered; larger than any of an earlier watch of this build
 	rows     []row
 	head     part
 	picture  part
@@ -137,6 +139,7 @@ func stepKey(id string) string {
 }
 
 func (w *watch) follow(ctx context.Context, store *history.Store) {
+	began := time.Now()
 	quiet := time.AfterFunc(50*time.Millisecond, func() { w.catch() })
 	defer w.catch()
 	for e, err := range store.Follow(ctx, w.id, 0) {
@@ -148,6 +151,9 @@ func (w *watch) follow(ctx context.Context, store *history.Store) {
 		}
 		quiet.Reset(50 * time.Millisecond)
 		w.add(e)
+		if e.Time.After(began) { // of a build that is never quiet
+			w.catch()
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -163,6 +169,18 @@ func (w *watch) catch() {
 	default:
 		close(w.caught)
 	}
+}
+
+// catchUp waits until the watch knows what there was: a page shows where a build is,
+// not how it got there. It is false where ctx ends first.
+func (w *watch) catchUp(ctx context.Context) bool {
+	select {
+	case <-w.caught:
+	case <-time.After(2 * time.Second):
+	case <-ctx.Done():
+		return false
+	}
+	return true
 }
 
 func (w *watch) add(e event.Event) {
@@ -264,7 +282,7 @@ func (s *Server) partial(name string, data any) string {
 	if err := s.pages["build"].ExecuteTemplate(&b, name, data); err != nil {
 		s.opt.Warn(err.Error())
 	}
-	return b.String()
+	return strings.Map(seen, b.String())
 }
 
 // state is everything at one moment, for a page.

@@ -220,7 +220,7 @@ func (c *Console) put(r rune) {
 	case r == '\t':
 	case unicode.IsSpace(r) && r != ' ' && !unicode.Is(unicode.Zs, r): // NEL, U+2028, form feeds
 		n.text = " "
-	case bidirectional(r):
+	case Bidirectional(r):
 		n.text = fmt.Sprintf("⟨U+%04X⟩", r) // it would show other text than there is
 		n.style.control = true
 	case unicode.In(r, unicode.Mn, unicode.Me), r == zeroWidthJoiner:
@@ -251,7 +251,7 @@ func (c *Console) place(n cell) {
 	c.at++
 }
 
-// bidirectional says that r changes the order in which text is shown.
-func bidirectional(r rune) bool {
+// Bidirectional says that r changes the order in which text is shown.
+func Bidirectional(r rune) bool {
 	return r == '\u061c' || r == '\u200e' || r == '\u200f' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
 }
