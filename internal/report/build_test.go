@@ -142,6 +142,18 @@ func TestSteps(t *testing.T) {
 		t.Errorf("COPY --link is %+v", r.Steps)
 	}
 
+	// A step that another build runs for this one, too, or that a second try ran, is
+	// there once; one that nobody ran is seen.
+	b = report.Build{}
+	for _, id := range []string{"a", "twin"} {
+		add(event.Step{ID: id, Name: "[x 1/2] RUN a"})
+	}
+	add(event.Step{ID: "b", Name: "[x 2/2] RUN b"})
+	add(event.Step{ID: "twin", Name: "[x 1/2] RUN a", Started: at(0), Completed: at(10)})
+	expect("twin run 10ms, a pending 0s, b pending 0s")
+	b.Add(event.Event{Time: *at(100), Result: &event.Result{}})
+	expect("twin run 10ms, b pending 0s")
+
 	// What an engine knows beyond the name counts more than the name.
 	b = report.Build{}
 	add(event.Step{ID: "a", Name: "[x 1/1] RUN a", Stage: "y", Platform: "linux/arm64", Started: at(0), Completed: at(0)})

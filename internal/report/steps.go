@@ -101,11 +101,6 @@ type step struct {
 // BuildKit's word LINK), and one is an input of the other. Place and text alone
 // would not do: a stage that is built for two platforms can repeat both.
 func (b *Build) steps() []*step {
-	type place struct {
-		platform, stage string
-		index, total    int
-		text            string
-	}
 	at := map[place][]*step{}
 	var list []*step
 	for _, v := range b.order {
@@ -119,7 +114,7 @@ func (b *Build) steps() []*step {
 			list = append(list, s)
 			continue
 		}
-		p := place{n.Platform, n.Stage, n.Index, n.Total, strings.TrimPrefix(n.Text, "LINK ")}
+		p := placeOf(n)
 		var same, apart []*step
 		for _, o := range at[p] {
 			if o.touches(v) {
@@ -144,6 +139,13 @@ func (b *Build) steps() []*step {
 	for _, s := range list {
 		s.finish(b.last)
 	}
+	if b.result != nil {
+		// Where two builds have a step in common, or a build had to begin anew, its
+		// own vertex stays as it is, and the one that ran is told of beside it.
+		list = slices.DeleteFunc(list, func(s *step) bool {
+			return s.State == Pending && slices.ContainsFunc(at[placeOf(s.parts[0].name)], func(o *step) bool { return o.State != Pending })
+		})
+	}
 	// BuildKit names the last step first, so appearance is no order to read.
 	slices.SortStableFunc(list, func(a, b *step) int {
 		if a.turn == 0 || b.turn == 0 {
@@ -152,6 +154,17 @@ func (b *Build) steps() []*step {
 		return cmp.Compare(a.turn, b.turn)
 	})
 	return list
+}
+
+// place is where an instruction stands, and what it says.
+type place struct {
+	platform, stage string
+	index, total    int
+	text            string
+}
+
+func placeOf(n event.StepName) place {
+	return place{n.Platform, n.Stage, n.Index, n.Total, strings.TrimPrefix(n.Text, "LINK ")}
 }
 
 // CacheExport tells a step that writes a cache of layers, and where: "registry".
