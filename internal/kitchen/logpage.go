@@ -122,7 +122,7 @@ func (s *Server) logText(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "\n[the rest cannot be read: %v]\n", err)
 			return
 		}
-		data := append(open[e.Log.Step], output(*e.Log)...)
+		data := slices.Concat(open[e.Log.Step], output(*e.Log))
 		for {
 			i := bytes.IndexByte(data, '\n')
 			if i < 0 {
@@ -136,7 +136,7 @@ func (s *Server) logText(w http.ResponseWriter, r *http.Request) {
 		if len(data) > 2*maxRaw { // as on its page, the end of a line without one
 			data = data[len(data)-maxRaw:]
 		}
-		open[e.Log.Step] = bytes.Clone(data)
+		open[e.Log.Step] = data
 	}
 	for _, rest := range open {
 		if len(rest) > 0 {
