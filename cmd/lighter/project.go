@@ -162,6 +162,7 @@ func (b *buildCmd) take(p project.Project) (took []string) {
 		name string
 	}{
 		{&b.BuildArg, p.Args, "build argument"}, {&b.Label, p.Labels, "label"}, {&b.Annotation, p.Annotations, "annotation"},
+		{&b.BuildContext, contextsFrom(p), "named context"},
 	} {
 		if n := addUnset(m.flag, m.from); n > 0 {
 			say("%s", report.Plural(n, m.name))
@@ -173,6 +174,22 @@ func (b *buildCmd) take(p project.Project) (took []string) {
 		say("without %s (of lighter pack)", strings.Join(keys, ", "))
 	}
 	return took
+}
+
+// contextsFrom are the named contexts of the file, from where the user stands.
+func contextsFrom(p project.Project) map[string]string {
+	all := map[string]string{}
+	for name, from := range p.Contexts {
+		scheme, dir, ok := strings.Cut(from, "://")
+		switch {
+		case !ok:
+			from = inProject(p, from)
+		case scheme == "oci-layout":
+			from = "oci-layout://" + inProject(p, dir)
+		}
+		all[name] = from
+	}
+	return all
 }
 
 // addUnset puts what a flag does not say before what it says.

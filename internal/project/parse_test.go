@@ -35,6 +35,7 @@ func TestParseWhole(t *testing.T) {
 		Dockerfile:       "src/Dockerfile.release",
 		Target:           "release",
 		Args:             map[string]string{"VERSION": "{version}", "JSON": `{"a": 1}`},
+		Contexts:         map[string]string{"base": "oci-layout://../base:v1"},
 		Secrets:          map[string]project.Secret{"npm": {Env: "NPM_TOKEN"}, "netrc": {File: "~/.netrc"}},
 		Base:             "gcr.io/distroless/static",
 		Toolchain: project.Toolchain{
@@ -57,7 +58,7 @@ func TestParseWhole(t *testing.T) {
 		Annotations: map[string]string{"a": "b"},
 		Checks:      map[string]project.Command{"test": {"cargo", "test"}, "lint": {"sh", "-c", "cargo clippy && echo ok"}},
 		Variants: map[string]project.Variant{
-			"slim":            {Tags: []string{"slim"}, Features: []string{}, NoDefaults: true, Binaries: []string{"slim"}, Target: "slim", Base: "scratch", Args: map[string]string{"X": "1"}},
+			"slim":            {Tags: []string{"slim"}, Features: []string{}, NoDefaults: true, Binaries: []string{"slim"}, Target: "slim", Base: "scratch", Args: map[string]string{"X": "1"}, Contexts: map[string]string{"base": "../slim"}},
 			"pg-mimalloc":     {Features: []string{"pg", "mimalloc"}, Args: map[string]string{"DB": "pg"}},
 			"pg-system":       {Features: []string{"pg", "system"}, Args: map[string]string{"DB": "pg"}},
 			"sqlite-mimalloc": {Features: []string{"sqlite", "mimalloc"}, Args: map[string]string{"DB": "sqlite"}},

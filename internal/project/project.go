@@ -39,6 +39,7 @@ type Project struct {
 	Dockerfile string            `toml:"dockerfile" is:"path" help:"Default: Dockerfile in the context."`
 	Target     string            `toml:"target" is:"word" help:"Stage of the Dockerfile to build. Default: the last."`
 	Args       map[string]string `toml:"args" help:"Build arguments of the Dockerfile; {version} and {variant} are filled in."`
+	Contexts   map[string]string `toml:"contexts" is:"context" help:"Named contexts of the Dockerfile, for FROM, COPY --from and mounts: a directory, oci-layout://DIR[:TAG], docker-image://REF or a URL; {version} and {variant} are filled in."`
 	Secrets    map[string]Secret `toml:"secrets" help:"Secrets for RUN --mount=type=secret, by id. One that is not there is left out."`
 
 	Base       string    `toml:"base" only:"pack" is:"base" help:"Image that a packed one stands on. Default: scratch."`
@@ -146,12 +147,13 @@ type File struct {
 }
 
 // Variant is what an image of the project has differently. What it does not
-// say is the project's; args are added to the project's.
+// say is the project's; args and contexts are added to the project's.
 type Variant struct {
 	Tags       []string            `toml:"tags" is:"template" help:"Default: the project's with {variant} in them; else its others behind the variant's name, which stands for latest."`
 	Target     string              `toml:"target" is:"word" help:"Stage of the Dockerfile to build."`
 	Base       string              `toml:"base" is:"word" help:"Image that this variant stands on."`
 	Args       map[string]string   `toml:"args" help:"Build arguments, besides the project's."`
+	Contexts   map[string]string   `toml:"contexts" is:"context" help:"Named contexts, besides the project's."`
 	Features   []string            `toml:"features" is:"feature" help:"Features, instead of the project's."`
 	NoDefaults bool                `toml:"no-default-features" help:"Compile without the default features."`
 	Binaries   []string            `toml:"binaries" is:"binary" help:"Binaries, instead of the project's."`

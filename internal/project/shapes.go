@@ -41,6 +41,7 @@ var shapes = map[string]shape{
 	"platform":    {want: "OS/ARCH, as linux/arm64", fits: platform, once: true},
 	"compression": {want: "zstd[:1-22], gzip[:1-9] or uncompressed", fits: compression, once: true},
 	"cache":       {want: "auto, a name in a registry, oci:DIR or gha", fits: cacheName},
+	"context":     {want: "a directory, oci-layout://DIR, docker-image://REF or a URL", pattern: `[^\x00-\x1f]+`, fits: namedContext},
 	"size":        {want: wantSize, pattern: sizePattern, fits: why(ParseSize)},
 	"age":         {want: wantAge, pattern: agePattern, fits: why(ParseAge)},
 	"outcome":     {want: "success or always", oneOf: []string{"success", "always"}},
@@ -147,6 +148,23 @@ func cacheName(s string) string {
 		return reason(err)
 	} else if ref.Digest != "" {
 		return "a cache is written anew: name a tag, not a digest"
+	}
+	return ""
+}
+
+// namedContext refuses what no build can read. What is filled in later is looked
+// at by the build.
+func namedContext(s string) string {
+	scheme, rest, ok := strings.Cut(s, "://")
+	switch {
+	case !ok:
+		return ""
+	case !slices.Contains([]string{"oci-layout", "docker-image", "http", "https", "git", "ssh"}, scheme) || rest == "":
+		return "want a directory, oci-layout://DIR, docker-image://REF or a URL"
+	case scheme == "docker-image" && !strings.Contains(rest, "{"):
+		if _, err := image.ParseReference(rest); err != nil {
+			return reason(err)
+		}
 	}
 	return ""
 }

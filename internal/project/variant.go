@@ -15,7 +15,7 @@ var placeholderNames = []string{"version", "major", "minor", "patch", "variant"}
 func (v Variant) fill(axes *strings.Replacer) Variant {
 	v.Target, v.Base = axes.Replace(v.Target), axes.Replace(v.Base)
 	v.Tags, v.Features, v.Binaries = each(v.Tags, axes), each(v.Features, axes), each(v.Binaries, axes)
-	v.Args = eachValue(v.Args, axes)
+	v.Args, v.Contexts = eachValue(v.Args, axes), eachValue(v.Contexts, axes)
 	v.Matrix = nil
 	return v
 }
@@ -54,15 +54,19 @@ func (p Project) Variant(name string) (Project, error) {
 	}
 	p.NoDefaults = p.NoDefaults || v.NoDefaults
 	with := strings.NewReplacer("{variant}", name)
-	args := maps.Clone(p.Args)
-	if args == nil {
-		args = map[string]string{}
-	}
-	maps.Copy(args, v.Args)
-	p.Args = eachValue(args, with)
+	p.Args = eachValue(both(p.Args, v.Args), with)
+	p.Contexts = eachValue(both(p.Contexts, v.Contexts), with)
 	p.Labels, p.Annotations = eachValue(p.Labels, with), eachValue(p.Annotations, with)
 	p.Variants = nil
 	return p, nil
+}
+
+// both is what two maps have, of a key in both what the second says.
+func both(first, second map[string]string) map[string]string {
+	all := map[string]string{}
+	maps.Copy(all, first)
+	maps.Copy(all, second)
+	return all
 }
 
 // tagsOf are the tags of a variant, with its name in them. Those of the project
@@ -108,6 +112,7 @@ func (p Project) NeedsVersion() bool {
 	}
 	return slices.ContainsFunc(p.Tags, has) ||
 		slices.ContainsFunc(slices.Collect(maps.Values(p.Args)), has) ||
+		slices.ContainsFunc(slices.Collect(maps.Values(p.Contexts)), has) ||
 		slices.ContainsFunc(slices.Collect(maps.Values(p.Labels)), has) ||
 		slices.ContainsFunc(slices.Collect(maps.Values(p.Annotations)), has)
 }
@@ -119,7 +124,8 @@ func (p Project) At(version string) Project {
 	// A + is for build metadata in a version, and nothing for a tag.
 	p.Tags = each(p.Tags, strings.NewReplacer("{version}", strings.ReplaceAll(version, "+", "_"),
 		"{major}", parts[0], "{minor}", parts[1], "{patch}", parts[2]))
-	p.Args, p.Labels, p.Annotations = eachValue(p.Args, with), eachValue(p.Labels, with), eachValue(p.Annotations, with)
+	p.Args, p.Contexts = eachValue(p.Args, with), eachValue(p.Contexts, with)
+	p.Labels, p.Annotations = eachValue(p.Labels, with), eachValue(p.Annotations, with)
 	return p
 }
 

@@ -49,11 +49,13 @@ target = "all"
 base = "debian"
 features = ["a"]
 args = { X = "{variant}", Y = "1", V = "{version}" }
+contexts = { a = "{variant}-{version}", b = "b" }
 labels = { l = "{variant} of {version} {}" }
 [variants.slim]
 base = "scratch"
 features = []
 args = { Y = "2" }
+contexts = { b = "c" }
 [variants.full]
 target = "full"
 no-default-features = true
@@ -77,6 +79,9 @@ no-default-features = true
 		t.Errorf("slim is %+v", slim)
 	}
 	if diff := cmp.Diff(map[string]string{"X": "slim", "Y": "2", "V": "1.2.3"}, slim.Args); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(map[string]string{"a": "slim-1.2.3", "b": "c"}, slim.Contexts); diff != "" {
 		t.Error(diff)
 	}
 	if got := slim.Labels["l"]; got != "slim of 1.2.3 {}" {
