@@ -3,7 +3,10 @@ package kitchen
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/lighter-oci/lighter/internal/history"
@@ -46,10 +49,20 @@ func (s *Server) begin(p Project, c Choice, who, how string) ([]string, error) {
 func (s *Server) start(j *job) (*child, error) {
 	env := append(without(s.opt.Env, IDVariable, HowVariable, WhoVariable, tieVariable, markVariable),
 		IDVariable+"="+j.id, HowVariable+"="+j.how, WhoVariable+"="+j.who, tieVariable+"=stdin", markVariable+"="+j.id)
-	c, err := startChild(s.opt.Program, j.dir, j.args, env, j.id, nil)
+	args := j.args
+	if j.choice.Verb == "pack" && !j.choice.Push { // a pack must go somewhere, as a build need not
+		args = append(slices.Clone(args), `--output=type=oci,"dest=`+strings.ReplaceAll(s.tried(j), `"`, `""`)+`"`)
+	}
+	c, err := startChild(s.opt.Program, j.dir, args, env, j.id, nil)
 	s.watches.changed()
 	return c, err
 }
+
+// tried is where the image of a pack that is not pushed is, until the pack has ended.
+func (s *Server) tried(j *job) string { return filepath.Join(s.opt.State, triedDir, j.id+".tar") }
+
+// triedDir is emptied by the next server: this one may be killed.
+const triedDir = "tried"
 
 // ended gives the ticket back. A child that got as far as its journal has said
 // there how it ended; of another the server says it.
@@ -65,6 +78,7 @@ func (s *Server) ended(j *job, err error) {
 	case j.child != nil:
 		o.Error = j.child.words()
 	}
+	_ = os.Remove(s.tried(j)) // where there is one
 	s.leave(j, o)
 	// A child that was killed could not take its journal in.
 	if _, err := s.store.Sweep(s.ctx); err != nil {

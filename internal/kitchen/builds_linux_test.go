@@ -33,6 +33,29 @@ func TestFormBuilds(t *testing.T) {
 	}
 }
 
+// A pack goes somewhere: where it is not pushed, to a place of the server, which
+// keeps nothing there.
+func TestPackWithoutPush(t *testing.T) {
+	dir, left := filepath.Join(t.TempDir(), "app"), ""
+	write(t, filepath.Join(dir, "lighter.toml"), "image = \"localhost:1/app\"\ntoolchain = \"go\"\n")
+	write(t, filepath.Join(dir, "do"), "log x")
+	s := kitchenFor(t, nil, func(o *Options) {
+		o.Dirs = []string{dir}
+		left = filepath.Join(o.State, triedDir, "of-one-that-was-killed.tar")
+		write(t, left, "x")
+	})
+	if _, err := os.Stat(left); err == nil {
+		t.Error("what a killed server has left is still there")
+	}
+	for body, want := range map[string]bool{`{"project":"app","verb":"pack"}`: true, `{"project":"app","verb":"pack","push":true}`: false} {
+		b := await(t, s, begin(t, s, body)[0], history.Done)
+		to := `--output=type=oci,"dest=` + filepath.Join(s.opt.State, triedDir, b.ID+".tar") + `"`
+		if strings.HasSuffix(b.Version, to) != want {
+			t.Errorf("%s ran %s", body, b.Version)
+		}
+	}
+}
+
 // What is chosen comes from the project's files, and nothing else reaches a
 // command line.
 func TestChoices(t *testing.T) {

@@ -196,6 +196,11 @@ func New(o Options) (*Server, error) {
 	}
 	s.hosts, s.origins = names(s.listener.Addr().String(), s.scheme, hosts, o.proxy)
 	s.handler = s.routes()
+	for _, p := range s.projects() {
+		for _, problem := range p.Problems {
+			o.Warn(problem)
+		}
+	}
 	return s, nil
 }
 
@@ -220,7 +225,8 @@ func (s *Server) claim() error {
 		_ = s.lock.Close()
 		return &TakenError{s.opt.State, clip(string(by))}
 	}
-	return nil
+	tried := filepath.Join(s.opt.State, triedDir)
+	return errors.Join(os.RemoveAll(tried), os.Mkdir(tried, 0o700))
 }
 
 // listen takes the address, and says beside the lock where that is.

@@ -62,10 +62,12 @@ func places(dirs []string, config *Config) ([]place, error) {
 		if err != nil {
 			return nil, err
 		}
-		if info, err := os.Stat(abs); err != nil {
+		if info, err := os.Stat(abs); errors.Is(err, fs.ErrNotExist) {
+			return nil, fault{what: dir + " does not exist", next: "name directories of projects, or none for this one"}
+		} else if err != nil {
 			return nil, err
 		} else if !info.IsDir() {
-			return nil, fmt.Errorf("%s is no directory", dir)
+			return nil, fault{what: dir + " is no directory", next: "name the directory that it is in"}
 		}
 		if slices.ContainsFunc(all, func(p place) bool { return p.dir == abs }) {
 			continue

@@ -41,7 +41,7 @@ func (s *Server) trends(ctx context.Context, p Project, recent []history.Build) 
 		for _, p := range points {
 			v := c.value(p)
 			known = known || v > 0
-			list = append(list, report.TrendPoint{Label: p.Started.Local().Format("2 Jan 15:04"), Value: v, Failed: p.State == history.Failed, Link: "/b/" + p.ID})
+			list = append(list, report.TrendPoint{Label: p.Started.Local().Format("2 Jan 15:04"), Value: v, Failed: p.State == history.Failed, None: c.kind == report.TrendBytes && v == 0 && p.State != history.Failed, Link: "/b/" + p.ID})
 		}
 		if known { // every text in the picture is escaped
 			pictures = append(pictures, template.HTML(report.TrendChart{ID: c.id, Name: c.name, Kind: c.kind}.SVG(list)))

@@ -112,6 +112,25 @@ func TestTrendChart(t *testing.T) {
 }
 
 // Whatever the values, the ticks are few and round, and nothing is outside.
+// A build without the figure leaves a gap, and is not what it was at last.
+func TestTrendChartWithGaps(t *testing.T) {
+	o := report.TrendChart{Kind: report.TrendBytes}
+	points := []report.TrendPoint{{Value: 1000}, {Value: 2000}, {None: true}, {Value: 3000}, {None: true}}
+	svg := o.SVG(points)
+	parsed(t, svg)
+	if lines, dots := strings.Count(svg, `class="curve"`), strings.Count(svg, "<circle"); lines != 1 || dots != 3 {
+		t.Errorf("%d lines and %d dots, want 1 and 3", lines, dots)
+	}
+	for want, has := range map[string]bool{"3.00 kB at last": true, "0 B": false, "2 without one: first 1.00 kB, last 3.00 kB, between 1.00 kB and 3.00 kB": true} {
+		if strings.Contains(svg, want) != has {
+			t.Errorf("%q: %v, want %v\n%s", want, !has, has, svg)
+		}
+	}
+	if rows := o.Table(points).Rows; rows[0][1] != "–" || rows[1][1] != "3.00 kB" {
+		t.Errorf("the table: %v", rows)
+	}
+}
+
 func TestTrendChartOfOddValues(t *testing.T) {
 	inside := regexp.MustCompile(` (?:c?y|y1|y2)="(-?[0-9.]+)"`)
 	odd := []float64{math.NaN(), math.Inf(1), math.Inf(-1), -1, 0, 1e-9, 0.3, 1, 7, 59, 61, 4000, 1e9, math.MaxFloat64}

@@ -24,6 +24,7 @@ type TrendPoint struct {
 	Label  string // a version, or a date
 	Value  float64
 	Failed bool   // it is marked, and no line leads to it
+	None   bool   // it has no such value: its place stays empty
 	Link   string // where it leads; may be empty
 }
 
@@ -139,6 +140,10 @@ func (o TrendChart) SVG(points []TrendPoint) string {
 		if t.Failed {
 			continue
 		}
+		if t.None {
+			last = -1
+			continue
+		}
 		if last >= 0 {
 			p.printf(`<line class="curve" x1="%s" y1="%v" x2="%s" y2="%v"/>`, x(last), y(points[last].Value), x(i), y(t.Value))
 		}
@@ -158,11 +163,15 @@ func (o TrendChart) SVG(points []TrendPoint) string {
 func (o TrendChart) axes(p *svg, points []TrendPoint, ticks []float64, y func(float64) float64) {
 	p.printf(`<text y="14"><tspan class="h">%s</tspan>`, escaped(Middle(Clean(o.name()), 30)))
 	if n := len(points); n > 0 {
-		now := o.format(points[n-1].Value)
-		if points[n-1].Failed {
-			now = "✗ failed"
+		now := points[n-1]
+		for i := n - 1; i > 0 && now.None; i-- { // the last one that there is
+			now = points[i-1]
 		}
-		p.printf(`<tspan class="q" dx="8">%s</tspan>`, escaped(now+" at last"))
+		said := o.value(now)
+		if now.Failed {
+			said = "✗ failed"
+		}
+		p.printf(`<tspan class="q" dx="8">%s</tspan>`, escaped(said+" at last"))
 	}
 	p.b.WriteString("</text>\n")
 	if len(points) == 0 {
@@ -199,7 +208,7 @@ func (o TrendChart) tick(v float64) string {
 
 // point marks one build: a disc, or a cross where it failed.
 func (o TrendChart) point(p *svg, t TrendPoint, x string, y float64, links, newest bool, of int) {
-	if o.Small && !t.Failed && !newest {
+	if t.None && !t.Failed || o.Small && !t.Failed && !newest {
 		return
 	}
 	r := "3"
@@ -223,8 +232,11 @@ func (o TrendChart) point(p *svg, t TrendPoint, x string, y float64, links, newe
 
 // value is a point in words.
 func (o TrendChart) value(t TrendPoint) string {
-	if t.Failed {
+	switch {
+	case t.Failed:
 		return "failed"
+	case t.None:
+		return "–"
 	}
 	return o.format(t.Value)
 }
@@ -239,17 +251,23 @@ func (o TrendChart) name() string {
 // describe is the picture in words.
 func (o TrendChart) describe(points []TrendPoint) string {
 	var values []float64
-	failed := 0
+	failed, none := 0, 0
 	for _, t := range points {
-		if t.Failed {
+		switch {
+		case t.Failed:
 			failed++
-		} else {
+		case t.None:
+			none++
+		default:
 			values = append(values, t.Value)
 		}
 	}
 	s := fmt.Sprintf("%d builds", len(points))
 	if failed > 0 {
 		s += fmt.Sprintf(", %d of them failed", failed)
+	}
+	if none > 0 {
+		s += fmt.Sprintf(", %d without one", none)
 	}
 	if len(values) > 0 {
 		s += fmt.Sprintf(": first %s, last %s, between %s and %s", o.format(values[0]), o.format(values[len(values)-1]),
