@@ -56,7 +56,7 @@ type hiding struct {
 func (h *hiding) add(e event.Event) {
 	switch {
 	case e.Log != nil:
-		all := append(h.part[e.Log.Step], e.Log.Data...)
+		all := slices.Concat(h.part[e.Log.Step], e.Log.Data)
 		whole := bytes.LastIndexByte(all, '\n') + 1
 		h.part[e.Log.Step] = slices.Clone(all[whole:])
 		if whole == 0 {
