@@ -10,7 +10,7 @@ import "time"
 // Event is one thing that happened in one build. Exactly one of the pointers
 // is set. Events of one build are totally ordered by Seq.
 type Event struct {
-	Seq   uint64    `json:"seq"`             // 1, 2, 3 … within a Stream
+	Seq   uint64    `json:"seq"`             // 1, 2, 3 … within a build, once it is recorded
 	Time  time.Time `json:"time"`            // when the writer saw it
 	Build string    `json:"build,omitempty"` // the build it belongs to
 
@@ -65,7 +65,7 @@ type Log struct {
 	Step    string `json:"step"`
 	Stream  int    `json:"stream"` // 1 stdout, 2 stderr
 	Data    []byte `json:"data"`
-	Dropped int    `json:"dropped,omitempty"` // bytes a Stream let go of to stay under its limit; Data is nil then
+	Dropped int    `json:"dropped,omitempty"` // bytes that were let go of to stay under a limit
 }
 
 // LayerAction says what was done with a layer.
