@@ -123,7 +123,7 @@ func (b *buildCmd) Run(ctx context.Context, out *term.Output, flags *engineFlags
 	}
 	// Raw progress is for programs: people's words would spoil it.
 	out.Quiet, out.JSON = b.Quiet || b.Progress == "rawjson", b.Format == "json"
-	out.Explain = b.Explain
+	out.Explain = b.Explain && b.Progress != "rawjson"
 	if said != "" && !out.Quiet {
 		fmt.Fprintln(out.Err, report.Clean(said))
 	}

@@ -67,7 +67,7 @@ func printCache(out *term.Output, records []buildkit.CacheRecord) error {
 }
 
 type cachePruneCmd struct {
-	Ref         string   `arg:"" optional:"" placeholder:"REF" help:"Cache mounts in a registry or oci:DIR (default: the engine's cache)."`
+	Ref         string   `arg:"" optional:"" placeholder:"REF" help:"Cache mounts in a registry or oci:DIR; --max-used-space or --keep-for must say what may stay. Without REF the engine's build cache is pruned."`
 	All         bool     `short:"a" help:"Internal and frontend images too."`
 	Filter      []string `sep:"none" placeholder:"FILTER" help:"BuildKit filter, as type==exec.cachemount."`
 	KeepFor     age      `placeholder:"DURATION" help:"Spare what was used within this time, as 48h; of REF, mounts that were sent within it."`

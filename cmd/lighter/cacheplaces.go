@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/lighter-oci/lighter/internal/cachemount"
@@ -32,6 +33,21 @@ func (c cachePlace) open(p *places, write bool) (cachemount.Place, error) {
 		return place, usageError{err}
 	}
 	return place, nil
+}
+
+// ofLayers is what is wrong with a place, and where the mounts are if it has layers.
+func (c cachePlace) ofLayers(ctx context.Context, p cachemount.Place, err error) error {
+	if !errors.Is(err, cachemount.ErrForeign) {
+		return err
+	}
+	if _, lerr := layerCache(ctx, p); lerr != nil {
+		return err
+	}
+	ref := c.Ref
+	if strings.HasPrefix(ref, "oci:") {
+		ref = strings.TrimSuffix(ref, ":"+layersTag)
+	}
+	return fmt.Errorf("%s is a cache of layers; its mounts are at %s", c.Ref, mountsBeside(ref))
 }
 
 type cacheInspectCmd struct {
@@ -119,7 +135,12 @@ func layerCache(ctx context.Context, p cachemount.Place) (*cacheContents, error)
 	}
 	found := &cacheContents{Kind: "layers", Digest: desc.Digest.String()}
 	isCache := m.Config.MediaType == cacheConfig
+	seen := map[digest.Digest]bool{}
 	for _, d := range slices.Concat(m.Layers, m.Manifests) {
+		if seen[d.Digest] { // two steps that made the same
+			continue
+		}
+		seen[d.Digest] = true
 		if d.MediaType == cacheConfig {
 			isCache = true
 			continue
@@ -209,7 +230,7 @@ func (c cachePushCmd) Run(ctx context.Context, out *term.Output, flags *engineFl
 // pick are the mounts of the names that were given, or all.
 func pick(all []engine.CacheMount, names []string, of string) ([]engine.CacheMount, error) {
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%s has no cache mounts", of)
+		return nil, fmt.Errorf("%s has no cache mounts: a build of a Dockerfile with RUN --mount=type=cache makes them", of)
 	}
 	var list []engine.CacheMount
 	for _, name := range names {
@@ -287,7 +308,7 @@ func (c cachePullCmd) Run(ctx context.Context, out *term.Output, flags *engineFl
 	}
 	art, err := cachemount.Open(ctx, place)
 	if err != nil {
-		return err
+		return c.ofLayers(ctx, place, err)
 	}
 	var list []engine.CacheMount
 	for _, m := range art.Mounts {
@@ -336,7 +357,7 @@ func (c cachePruneCmd) prune(ctx context.Context, out *term.Output, o cachemount
 	}
 	gone, err := cachemount.Prune(ctx, place, o)
 	if err != nil {
-		return err
+		return cachePlace{c.Ref}.ofLayers(ctx, place, err)
 	}
 	for _, k := range gone {
 		fmt.Fprintln(out.Err, "dropped", k)

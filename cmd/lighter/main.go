@@ -89,7 +89,7 @@ func run(args []string) int {
 	shadow(parser.Model, args)
 	line, err := parser.Parse(args)
 	if err != nil {
-		err = usageError{inWords(err)}
+		err = usageError{inWords(err, parser.Model, args)}
 	} else {
 		err = line.Run()
 	}
@@ -147,12 +147,32 @@ func help(opts kong.HelpOptions, line *kong.Context) error {
 }
 
 // inWords is an error of the parser without the names that it has for tokens.
-func inWords(err error) error {
+func inWords(err error, app *kong.Application, args []string) error {
+	if word, ok := strings.CutPrefix(err.Error(), "unexpected argument "); ok {
+		node, path := named(app, args)
+		word, close, _ := strings.Cut(word, ", ") // did you mean …
+		if len(node.Children) > 0 && node.DefaultCmd == nil {
+			return unknownCommand{strings.Join(append(path, word), " "), close, strings.Join(path, " ")}
+		}
+	}
 	if flag, _, ok := strings.Cut(err.Error(), `: expected `); ok && strings.HasSuffix(err.Error(), `but got "EOL" (<EOL>)`) {
 		return errors.New(flag + ": its value is missing")
 	}
 	return err
 }
+
+// unknownCommand is a word where a command should be.
+type unknownCommand struct{ name, close, of string }
+
+func (e unknownCommand) Error() string {
+	if e.close != "" {
+		return "no command " + e.name + "; " + e.close
+	}
+	return "no command " + e.name
+}
+
+// Hint is the next step.
+func (e unknownCommand) Hint() string { return "run `" + strings.TrimSpace("lighter help "+e.of) + "`" }
 
 // exitCode prints the error, or said where it comes of an interruption, and
 // answers what it amounts to.

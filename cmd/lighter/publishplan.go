@@ -25,6 +25,7 @@ type release struct {
 	Version string         `json:"version"`
 	Goes    bool           `json:"goesOn,omitempty"` // a release that was broken off
 	Next    string         `json:"next,omitempty"`   // what the commits since the last tag would make of it
+	first   bool           // --bump auto found no tag to count from
 	Why     []string       `json:"why,omitempty"`
 	Checks  []string       `json:"checks"`
 	Images  []releaseImage `json:"images"`
@@ -191,6 +192,8 @@ func (r *release) print(out *term.Output) error {
 			if r.Goes {
 				line += ": goes on with what was broken off"
 			}
+		case r.first:
+			line = "no tag yet: " + r.Version + " is the first"
 		case r.Next != "" && len(r.Why) > 0:
 			line += fmt.Sprintf("; the commits since would make it %s (%s): --bump auto", r.Next, report.Clean(r.Why[0]))
 		}

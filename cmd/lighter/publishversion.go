@@ -80,6 +80,7 @@ func (p *publishCmd) count(ctx context.Context, r *release, now string) (string,
 		if proposal.Step == project.None && proposal.Since != "" {
 			return "", fmt.Errorf("--bump auto: nothing since %s asks for another version; say patch, minor, major or a version", proposal.Since)
 		}
+		r.first = proposal.Since == ""
 		return proposal.Number, nil
 	case string(project.Patch), string(project.Minor), string(project.Major):
 		next, err := project.Bump(r.from.Number, project.Step(p.Bump))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"strings"
 
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -72,6 +73,10 @@ func Targets(ctx context.Context, all []Compiled) (targets, pairs []report.Check
 			}
 			if able != nil {
 				c = no(c, able)
+				c.Found = strings.TrimPrefix(c.Found, platforms.Format(platform)+" ") // which the name has
+				if !c.Needed && c.Fix != "" { // nobody asked for it: nothing to mend
+					c.Found, c.Fix = c.Found+"; "+c.Fix, ""
+				}
 			}
 			targets = append(targets, c)
 		}

@@ -43,7 +43,7 @@ func TestTargets(t *testing.T) {
 	want := []string{
 		"ok go linux/amd64: can be compiled for here → ",
 		"ok go linux/arm64: can be compiled for here → ",
-		"no go linux/s390x, variant c: linux/s390x cannot be compiled for here: no C compiler s390x-linux-gnu-gcc → ",
+		"no go linux/s390x, variant c: cannot be compiled for here: no C compiler s390x-linux-gnu-gcc → ",
 		"no windows/amd64: platform windows/amd64: nothing here compiles for it",
 		"no linux/s390x: ",
 		"ok go linux/s390x: can be compiled for here → ",

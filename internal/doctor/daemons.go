@@ -21,7 +21,7 @@ func Daemons(ctx context.Context) []report.Daemon {
 			d := &found[i]
 			t, err := daemon.Detect(ctx, d.Name, daemon.Options{})
 			if err != nil {
-				d.State, d.Found = report.CheckNo, strings.TrimPrefix(err.Error(), d.Name+" does not answer: ")
+				d.State, d.Found = report.CheckNo, silent(strings.TrimPrefix(err.Error(), d.Name+" does not answer: "))
 				return nil
 			}
 			d.State = report.CheckOK
@@ -32,6 +32,15 @@ func Daemons(ctx context.Context) []report.Daemon {
 	}
 	_ = g.Wait() // nothing in there fails
 	return found
+}
+
+// silent is why a daemon does not answer, with its socket once.
+func silent(why string) string {
+	socket, _, _ := strings.Cut(strings.TrimPrefix(why, "unix://"), ": ")
+	if why != socket && (strings.HasSuffix(why, "no such file or directory") || strings.HasSuffix(why, "connection refused")) && !strings.Contains(why, "; ") {
+		return "not running (" + socket + ")"
+	}
+	return why
 }
 
 // readsZstd takes "docker 28.5.2 (unix:///var/run/docker.sock)" apart. zstd

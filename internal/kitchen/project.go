@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"html/template"
+	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -90,12 +91,22 @@ func (s *Server) accounts(ctx context.Context, p Project) []account {
 	switch {
 	case err != nil:
 		a.Problem = err.Error()
+	case !cred.Found() && onThisMachine(host): // where registries ask for none
 	case !cred.Found():
 		a.Problem = "no credential: pushes go without one; `docker login " + host + "` makes one"
 	default:
 		a.Account, a.Source = cmp.Or(cred.Account, "identity token"), cred.Source
 	}
 	return []account{a}
+}
+
+// onThisMachine tells whether a registry, HOST[:PORT], is one of this machine.
+func onThisMachine(registry string) bool {
+	host, _, err := net.SplitHostPort(registry)
+	if err != nil {
+		host = registry
+	}
+	return loopback(host)
 }
 
 // projectView is a project's page.

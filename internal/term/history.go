@@ -109,7 +109,12 @@ func (s *screen) stepDiffs(c report.Comparison) {
 		s.line("no step is different")
 		return
 	}
+	little := 0
 	for _, d := range c.Steps {
+		if max(d.Took, -d.Took) < littleTook && d.Change != report.StepFailed && d.Why == "" {
+			little++
+			continue
+		}
 		mark, colour := "+", red
 		switch d.Change {
 		case report.StepFaster, report.StepWon, report.StepGone:
@@ -134,7 +139,13 @@ func (s *screen) stepDiffs(c report.Comparison) {
 		}
 		s.hang("  ? ", 4, why)
 	}
+	if little > 0 {
+		s.line(s.paint(dim, "· and "+report.Plural(little, "step")+" under 0.1 s"))
+	}
 }
+
+// littleTook is a difference that is no line worth.
+const littleTook = report.Seconds(1e8)
 
 func (s *screen) layerDiffs(c report.Comparison) {
 	if len(c.Layers) == 0 {

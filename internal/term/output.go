@@ -83,6 +83,9 @@ func (o *Output) Report(r report.Report) error {
 	}
 	if o.Quiet {
 		s.problems(r)
+		if o.Explain { // which was asked for
+			s.findings(r, true)
+		}
 	} else {
 		s.summary(r)
 		s.findings(r, o.Explain)
