@@ -122,12 +122,12 @@ func checkVersion(name, s string) (string, error) {
 func gitVersion(ctx context.Context, dir string) (string, error) {
 	out, err := git(ctx, dir, "describe", "--tags", "--match", "v[0-9]*", "--match", "[0-9]*")
 	var refused *gitError
-	if errors.As(err, &refused) && strings.Contains(refused.said, "No names found") {
-		return "", errors.New("git has no tag like v1.2.3")
-	}
 	if errors.As(err, &refused) {
 		if is, _ := git(ctx, dir, "rev-parse", "--is-shallow-repository"); is == "true" {
 			return "", errors.New("git has no tag like v1.2.3 in this shallow clone, which `git fetch --unshallow --tags` completes")
+		}
+		if strings.Contains(refused.said, "No names found") {
+			return "", errors.New("git has no tag like v1.2.3")
 		}
 		return "", fmt.Errorf("git has no tag like v1.2.3: %s", strings.TrimSuffix(strings.TrimPrefix(refused.said, "fatal: "), "."))
 	}
