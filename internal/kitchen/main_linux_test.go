@@ -234,7 +234,7 @@ func begin(t *testing.T, s *Server, body string) []string {
 // await waits for a build's state.
 func await(t *testing.T, s *Server, id string, want ...history.State) history.Build {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		b, err := s.store.Build(t.Context(), id)
 		if err != nil {
 			t.Fatal(err)
