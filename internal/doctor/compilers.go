@@ -74,7 +74,7 @@ func Targets(ctx context.Context, all []Compiled) (targets, pairs []report.Check
 			if able != nil {
 				c = no(c, able)
 				c.Found = strings.TrimPrefix(c.Found, platforms.Format(platform)+" ") // which the name has
-				if !c.Needed && c.Fix != "" { // nobody asked for it: nothing to mend
+				if !c.Needed && c.Fix != "" {                                         // nobody asked for it: nothing to mend
 					c.Found, c.Fix = c.Found+"; "+c.Fix, ""
 				}
 			}
