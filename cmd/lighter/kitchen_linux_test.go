@@ -87,7 +87,7 @@ func (d *dashboard) live(id, text string) {
 		if err != nil {
 			d.s.t.Fatalf("the stream of %s ended before it had %q: %v", history.Short(id), text, err)
 		}
-		if strings.Contains(line, text) {
+		if strings.Contains(line, `,"`+text) { // a line of output, not the command that prints it
 			return
 		}
 		if strings.HasPrefix(line, "event: began") { // it had been waiting
