@@ -68,11 +68,14 @@ func (l mountsThere) whole(id string) bool {
 }
 
 // half are mounts that begin with contents, and of which nobody can tell how much
-// came in before the agent was killed: no step has used them since.
+// came in before the agent was killed: no step has used them since. Who fills a mount
+// uses it as often as its mark, which BuildKit counts once or twice each time.
 func (l mountsThere) half() mountsThere {
 	return l.which(func(m mountThere) bool {
-		marked := l.has(unfinishedID+m.id, false)
-		return marked && m.base != "" && m.madeByContainer() && m.times <= 1 && !m.inUse
+		noStep := func(mark mountThere) bool {
+			return mark.id == unfinishedID+m.id && !mark.inUse && m.times <= mark.times
+		}
+		return m.base != "" && m.madeByContainer() && !m.inUse && slices.ContainsFunc(l, noStep)
 	})
 }
 
