@@ -101,7 +101,7 @@ func TestConvertGoesOn(t *testing.T) {
 	} {
 		c.sub(tt.name, func(t *testing.T) {
 			journal := t.TempDir()
-			c.env = append(c.env, "XDG_CACHE_HOME="+journal)
+			c.env = append(c.env, "XDG_CACHE_HOME="+journal, "XDG_STATE_HOME="+journal)
 			converted := func() int {
 				done, _ := filepath.Glob(filepath.Join(journal, "lighter", "converted", "*.json"))
 				return len(done)
