@@ -31,19 +31,16 @@ type TrendPoint struct {
 // TrendChart is how the same figure of builds after one another is drawn. The
 // zero value is a picture of times for a page that has PictureCSS.
 type TrendChart struct {
-	ID         string // as Timeline's; "trend" where it is none
-	Name       string // "build time"
-	Kind       TrendKind
-	Small      bool // a line of 20 pixels without words
-	Standalone bool // makes a file of its own
+	ID   string // as Timeline's; "trend" where it is none
+	Name string // "build time"
+	Kind TrendKind
 }
 
 // Heights of a trend.
 const (
 	trendTop, trendBottom = 44, 132
 	trendHigh             = 156
-	trendLeft             = 15 // percent: "1m 30s", "200 MB" on a phone
-	sparkHigh             = 20
+	trendLeft             = 15  // percent: "1m 30s", "200 MB" on a phone
 	mostPoints            = 200 // the newest ones
 )
 
@@ -111,7 +108,7 @@ func (o TrendChart) ticks(most float64) []float64 {
 // SVG draws the points, the oldest first.
 func (o TrendChart) SVG(points []TrendPoint) string {
 	points = o.finite(points)
-	p := &svg{id: pictureID(o.ID, "trend"), standalone: o.Standalone}
+	p := &svg{id: pictureID(o.ID, "trend")}
 	most := 0.0
 	for _, t := range points {
 		most = max(most, t.Value)
@@ -121,20 +118,15 @@ func (o TrendChart) SVG(points []TrendPoint) string {
 	if top == 0 {
 		top = 1
 	}
-	height, from, to := trendHigh, float64(trendTop), float64(trendBottom)
-	switch {
-	case len(points) == 0 && !o.Small:
+	height := trendHigh
+	if len(points) == 0 {
 		height = trendTop + 12
-	case o.Small:
-		height, from, to = sparkHigh, 4, sparkHigh-4
 	}
-	links := slices.ContainsFunc(points, func(t TrendPoint) bool { return t.Link != "" }) && !o.Small && !o.Standalone
+	links := slices.ContainsFunc(points, func(t TrendPoint) bool { return t.Link != "" })
 	p.begin(height, links, "Trend: "+o.name(), o.describe(points))
-	y := func(v float64) float64 { return math.Round(10*(to-v/top*(to-from))) / 10 }
+	y := func(v float64) float64 { return math.Round(10*(trendBottom-v/top*(trendBottom-trendTop))) / 10 }
 	x := func(i int) string { return pct(2 + 96*(float64(i)+0.5)/float64(len(points))) }
-	if !o.Small {
-		o.axes(p, points, ticks, y)
-	}
+	o.axes(p, points, ticks, y)
 	last := -1
 	for i, t := range points {
 		if t.Failed {
@@ -153,9 +145,7 @@ func (o TrendChart) SVG(points []TrendPoint) string {
 	for i, t := range points {
 		o.point(p, t, x(i), y(t.Value), links, i == len(points)-1, len(points))
 	}
-	if !o.Small {
-		p.b.WriteString("</svg>\n")
-	}
+	p.b.WriteString("</svg>\n")
 	return p.end()
 }
 
@@ -208,11 +198,11 @@ func (o TrendChart) tick(v float64) string {
 
 // point marks one build: a disc, or a cross where it failed.
 func (o TrendChart) point(p *svg, t TrendPoint, x string, y float64, links, newest bool, of int) {
-	if t.None && !t.Failed || o.Small && !t.Failed && !newest {
+	if t.None && !t.Failed {
 		return
 	}
 	r := "3"
-	if of > 60 || o.Small {
+	if of > 60 {
 		r = "2"
 	}
 	mark := fmt.Sprintf(`<circle class="dot" cx="%s" cy="%v" r="%s"/>`, x, y, r)
@@ -274,13 +264,4 @@ func (o TrendChart) describe(points []TrendPoint) string {
 			o.format(slices.Min(values)), o.format(slices.Max(values)))
 	}
 	return s + "."
-}
-
-// Table is the same as rows, the newest first, for who reads rather than looks.
-func (o TrendChart) Table(points []TrendPoint) Table {
-	t := Table{Columns: []Column{{Name: "build"}, {Name: o.name(), Right: true}}}
-	for _, p := range slices.Backward(o.finite(points)) {
-		t.Add(Clean(p.Label), o.value(p))
-	}
-	return t
 }
