@@ -26,18 +26,7 @@ func (o *Output) Conversion(c report.Conversion) error {
 		return err
 	}
 	s.line(s.paint(green, "✓") + " " + s.paint(bold, report.Clean(c.Headline())))
-	lines := c.Table().Render(s.width-2, func(row, _ int, cell string) string {
-		if row < 0 {
-			return s.paint(dim, cell)
-		}
-		return cell
-	})
-	if len(lines) > 0 {
-		s.line("")
-	}
-	for _, l := range lines {
-		s.line("  " + l)
-	}
+	s.below(c.Table().Render(s.width-2, s.head))
 	s.line("")
 	for _, p := range c.Proofs {
 		s.proof(p)

@@ -56,18 +56,12 @@ func (s *screen) steps(list []report.Step) {
 		}
 		t.Add(fmt.Sprint(i+1), string(st.State), took, report.Stage{Name: st.Stage, Platform: st.Platform}.Label(), st.Text)
 	}
-	lines := t.Render(s.width-2, func(row, _ int, cell string) string {
+	s.below(t.Render(s.width-2, func(row, _ int, cell string) string {
 		if row < 0 || list[row].State == report.Cached {
 			return s.paint(dim, cell)
 		}
 		return cell
-	})
-	if len(lines) > 0 {
-		s.line("")
-	}
-	for _, l := range lines {
-		s.line("  " + l)
-	}
+	}))
 }
 
 // Comparison writes what is different between two builds to Out.
@@ -93,14 +87,6 @@ func (o *Output) Comparison(before, after string, c report.Comparison) error {
 	s.layerDiffs(c)
 	_, err := io.WriteString(o.Out, s.String())
 	return err
-}
-
-// head makes heads quiet.
-func (s *screen) head(row, _ int, cell string) string {
-	if row < 0 {
-		return s.paint(dim, cell)
-	}
-	return cell
 }
 
 func (s *screen) stepDiffs(c report.Comparison) {

@@ -88,18 +88,7 @@ func (s *screen) platform(p report.PlatformImage, i report.Inspection) {
 	if epoch != nil {
 		s.value("epoch", fmt.Sprintf("%s (SOURCE_DATE_EPOCH=%d)", epoch.UTC().Format(time.DateTime), epoch.Unix()))
 	}
-	lines := p.LayerTable().Render(s.width-2, func(row, _ int, cell string) string {
-		if row < 0 {
-			return s.paint(dim, cell)
-		}
-		return cell
-	})
-	if len(lines) > 0 {
-		s.line("")
-	}
-	for _, l := range lines {
-		s.line("  " + l)
-	}
+	s.below(p.LayerTable().Render(s.width-2, s.head))
 	for n, l := range p.Layers {
 		if l.TypeProblem != "" {
 			s.hang(s.paint(yellow, "!")+" ", 2, report.Clean(fmt.Sprintf("layer %d, %s, is %s by the name of %s: %s",

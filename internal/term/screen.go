@@ -94,3 +94,21 @@ func (s *screen) hang(head string, headWidth int, text string) {
 		s.line(strings.TrimRight(head+l, " "))
 	}
 }
+
+// head makes heads quiet.
+func (s *screen) head(row, _ int, cell string) string {
+	if row < 0 {
+		return s.paint(dim, cell)
+	}
+	return cell
+}
+
+// below writes the lines of a table, where there are any, with an empty line above.
+func (s *screen) below(lines []string) {
+	if len(lines) > 0 {
+		s.line("")
+	}
+	for _, l := range lines {
+		s.line("  " + l)
+	}
+}
