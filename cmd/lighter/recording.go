@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/user"
 	"path"
 	"path/filepath"
 	"slices"
@@ -54,7 +53,7 @@ func startRecording(ctx context.Context, out *term.Output, b history.Begun, src 
 		r.warning(err)
 		return nil
 	}
-	b.Who, b.How = who(), history.HowCLI
+	b.Who, b.How = history.Who(), history.HowCLI
 	if u, err := url.Parse(b.Engine); err == nil && u.Host != "" {
 		b.Engine = u.Redacted()
 	}
@@ -254,16 +253,6 @@ func (r *recording) end(ctx context.Context, err error) {
 	if err := errors.Join(r.End(context.WithoutCancel(ctx), o), r.store.Close()); err != nil {
 		r.warning(err)
 	}
-}
-
-// who is the user at the machine.
-func who() string {
-	name := os.Getenv("USER")
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	host, _ := os.Hostname()
-	return name + "@" + host
 }
 
 // place is a directory or URL that is built, and what the history calls it. A URL

@@ -1,6 +1,9 @@
 package history
 
 import (
+	"cmp"
+	"os"
+	"os/user"
 	"time"
 
 	"github.com/lighter-oci/lighter/internal/event"
@@ -23,7 +26,19 @@ const (
 // Over tells whether nothing more will come.
 func (s State) Over() bool { return s != Queued && s != Running }
 
-// Who started a build, by which way.
+// Who is the user at this machine, as Begun has it.
+func Who() string {
+	name, host := cmp.Or(os.Getenv("USER"), "somebody"), "this machine"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if h, err := os.Hostname(); err == nil {
+		host = h
+	}
+	return name + "@" + host
+}
+
+// By which way a build was started.
 const (
 	HowCLI     = "cli"
 	HowKitchen = "kitchen"

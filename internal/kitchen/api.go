@@ -184,9 +184,8 @@ func (s *Server) apiEvents(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	st, release, err := s.open(w, r)
-	if err != nil {
-		s.fail(w, r, err)
+	st, release := s.open(w, r)
+	if st == nil {
 		return
 	}
 	defer release()

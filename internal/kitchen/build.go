@@ -1,7 +1,6 @@
 package kitchen
 
 import (
-	"cmp"
 	"html/template"
 	"net/http"
 	"strings"
@@ -150,5 +149,5 @@ func (s *Server) stopBuild(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.PostFormValue("back"), "/queue") {
 		to = "/queue"
 	}
-	http.Redirect(w, r, cmp.Or(to, "/"), http.StatusSeeOther)
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }

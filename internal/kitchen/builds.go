@@ -137,15 +137,8 @@ func (s *Server) finished(j *job) {
 }
 
 func without(env []string, names ...string) []string {
-	var out []string
-	for _, kv := range env {
-		keep := true
-		for _, n := range names {
-			keep = keep && !(len(kv) > len(n) && kv[:len(n)] == n && kv[len(n)] == '=')
-		}
-		if keep {
-			out = append(out, kv)
-		}
-	}
-	return out
+	return slices.DeleteFunc(slices.Clone(env), func(kv string) bool {
+		name, _, _ := strings.Cut(kv, "=")
+		return slices.Contains(names, name)
+	})
 }

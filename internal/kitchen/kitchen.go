@@ -20,7 +20,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -325,16 +324,4 @@ func (s *Server) sweep() {
 			return
 		}
 	}
-}
-
-// owner is who builds here, as the history says it.
-func owner() string {
-	name, host := "somebody", "this machine"
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	if h, err := os.Hostname(); err == nil {
-		host = h
-	}
-	return name + "@" + host
 }

@@ -189,7 +189,7 @@ func (s *Server) buildChosen(w http.ResponseWriter, r *http.Request) {
 // who has logged in.
 func (s *Server) asker(r *http.Request) string {
 	if who, _ := s.door.who(r); who != "" && who != "token" {
-		return who + " by " + owner()
+		return who + " by " + history.Who()
 	}
-	return owner()
+	return history.Who()
 }

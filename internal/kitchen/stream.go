@@ -30,12 +30,13 @@ type stream struct {
 	rc *http.ResponseController
 }
 
-// open begins a stream, or answers that there are too many.
-func (s *Server) open(w http.ResponseWriter, r *http.Request) (*stream, func(), error) {
-	release := s.streams.take(s.client(r))
-	if release == nil {
+// open begins a stream. It is nil where there are too many, which is answered, or
+// where nobody listens any more.
+func (s *Server) open(w http.ResponseWriter, r *http.Request) (_ *stream, release func()) {
+	if release = s.streams.take(s.client(r)); release == nil {
 		w.Header().Set("Retry-After", "10")
-		return nil, nil, fault{http.StatusTooManyRequests, "too many open streams", "close some pages of this server"}
+		s.fail(w, r, fault{http.StatusTooManyRequests, "too many open streams", "close some pages of this server"})
+		return nil, nil
 	}
 	st := &stream{w, http.NewResponseController(w)}
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -45,9 +46,9 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request) (*stream, func(), 
 	// Lost ones come back after a second; what they missed is sent then.
 	if err := st.write("retry: 1000\n\n"); err != nil {
 		release()
-		return nil, nil, err
+		return nil, nil
 	}
-	return st, release, nil
+	return st, release
 }
 
 func (st *stream) write(text string) error {
@@ -162,9 +163,8 @@ func (s *Server) buildEvents(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	st, release, err := s.open(w, r)
-	if err != nil {
-		s.fail(w, r, err)
+	st, release := s.open(w, r)
+	if st == nil {
 		return
 	}
 	defer release()
@@ -260,9 +260,8 @@ func (s *Server) tell(ctx context.Context, st *stream, watch *watch, after uint6
 
 // listEvents tells pages of many builds that they are out of date.
 func (s *Server) listEvents(w http.ResponseWriter, r *http.Request) {
-	st, release, err := s.open(w, r)
-	if err != nil {
-		s.fail(w, r, err)
+	st, release := s.open(w, r)
+	if st == nil {
 		return
 	}
 	defer release()

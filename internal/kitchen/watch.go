@@ -106,7 +106,6 @@ type watch struct {
 	logs  map[string]*stepLog // by the ID of a step
 	grown chan struct{}       // closed at the next change
 	over  bool
-	err   error
 
 	dirty    bool // since rendered
 	rendered time.Time
@@ -144,9 +143,6 @@ func (w *watch) follow(ctx context.Context, store *history.Store) {
 	defer w.catch()
 	for e, err := range store.Follow(ctx, w.id, 0) {
 		if err != nil {
-			w.mu.Lock()
-			w.err = err
-			w.mu.Unlock()
 			break
 		}
 		quiet.Reset(50 * time.Millisecond)
