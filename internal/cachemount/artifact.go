@@ -15,6 +15,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/image"
 )
 
@@ -121,18 +122,14 @@ func release(src image.Source) {
 	}
 }
 
-// answerWithin is how long a place may take to say what it has, which is some
-// kilobytes. Whoever asks can do without, and would not be faster with a slower one.
-const answerWithin = 15 * time.Second
-
 // read reads an artifact. With an error about what the name stands for comes one
 // that has a descriptor, and no mounts.
 func read(ctx context.Context, src image.Source, name string) (*Artifact, error) {
-	within, cancel := context.WithTimeout(ctx, answerWithin)
+	within, cancel := context.WithTimeout(ctx, engine.CacheAnswer)
 	defer cancel()
 	a, err := readAll(within, src, name)
 	if err != nil && within.Err() != nil && ctx.Err() == nil {
-		return nil, fmt.Errorf("%w within %v", ErrSilent, answerWithin)
+		return nil, fmt.Errorf("%w within %v", ErrSilent, engine.CacheAnswer)
 	}
 	return a, err
 }

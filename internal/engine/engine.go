@@ -7,10 +7,16 @@ package engine
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/lighter-oci/lighter/internal/codec"
 	"github.com/lighter-oci/lighter/internal/event"
 )
+
+// CacheAnswer is how long a place may take to say what a cache of layers, or of cache
+// mounts, holds: two megabytes at most. Whoever asks can do without, and would not be
+// faster with a slower one.
+const CacheAnswer = 15 * time.Second
 
 // Engine builds images. Implementations are safe for concurrent use.
 type Engine interface {

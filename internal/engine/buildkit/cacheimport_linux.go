@@ -12,11 +12,6 @@ import (
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// cacheAnswer is how long a build waits until a registry has said what a cache
-// holds, two megabytes at most. A build is not worth more of it: it can do without,
-// and a registry that is slower than this would not be faster than the steps.
-const cacheAnswer = 15 * time.Second
-
 // hastyImporter gives up a cache that is not read within wait. The layers that a
 // build takes from it then have all the time that any registry has.
 func hastyImporter(wait time.Duration, resolve remotecache.ResolveCacheImporterFunc) remotecache.ResolveCacheImporterFunc {

@@ -43,6 +43,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/engine"
 )
 
 // Server is the embedded engine: BuildKit's controller on one worker.
@@ -203,7 +204,7 @@ func newController(stopping context.Context, cfg Config, sessions *session.Manag
 		},
 		ResolveCacheExporterFuncs: exporters,
 		ResolveCacheImporterFuncs: map[string]remotecache.ResolveCacheImporterFunc{
-			"registry": hastyImporter(cacheAnswer, registryremotecache.ResolveCacheImporterFunc(sessions, w.ContentStore(), hosts)),
+			"registry": hastyImporter(engine.CacheAnswer, registryremotecache.ResolveCacheImporterFunc(sessions, w.ContentStore(), hosts)),
 			"local":    localremotecache.ResolveCacheImporterFunc(sessions),
 			"gha":      gha.ResolveCacheImporterFunc(nil, nil),
 			"s3":       s3remotecache.ResolveCacheImporterFunc(),
