@@ -94,7 +94,7 @@ func (b *mountBench) fill(ctx context.Context) error {
 					return err
 				}
 				info, err := d.Info()
-				if err != nil || info.Size() < 1<<10 || info.Size() > 256<<10 {
+				if err != nil || info.Size() < 1<<10 || info.Size() > 32<<10 {
 					return err
 				}
 				name, err := filepath.Rel(from, path)
