@@ -103,7 +103,7 @@ func (p *publishCmd) run(ctx context.Context, out *term.Output, flags *engineFla
 			return err
 		}
 		images = append(images, publish.Image{
-			Variant: img.Variant, Repo: repo, Name: img.Repository, Root: roots[i], Tags: img.Tags, Fixed: publish.FixedTags(img.Tags, r.Version),
+			Variant: img.Variant, Repo: repo, Name: img.Repository, Root: roots[i], Tags: img.Tags, Fixed: img.Fixed,
 		})
 	}
 	ended := p.rec.step("tags", "set tags")

@@ -43,6 +43,8 @@ type releaseImage struct {
 	With       string   `json:"with"` // build or pack
 	Repository string   `json:"repository"`
 	Tags       []string `json:"tags"`
+	Fixed      []string `json:"fixed,omitempty"`   // those that are never moved
+	Without    []string `json:"without,omitempty"` // those that a pre-release does not get
 	Platforms  []string `json:"platforms,omitempty"`
 }
 
@@ -139,7 +141,11 @@ func (p *publishCmd) images(r *release) error {
 		if r.Version != "" {
 			v = v.At(r.Version)
 		}
-		img := releaseImage{Variant: name, With: with, Platforms: v.Platforms}
+		img := releaseImage{Variant: name, With: with, Platforms: v.Platforms, Fixed: v.Fixed}
+		if len(v.Fixed) > 0 && project.IsPrerelease(r.Version) {
+			img.Without = slices.DeleteFunc(v.Tags, func(tag string) bool { return slices.Contains(v.Fixed, tag) })
+			v.Tags = v.Fixed
+		}
 		if len(p.Platform) > 0 {
 			img.Platforms = p.Platform
 		}
@@ -201,6 +207,13 @@ func (r *release) print(out *term.Output) error {
 	}
 	if len(r.Checks) > 0 {
 		fmt.Fprintln(out.Err, "checks   "+strings.Join(r.Checks, ", "))
+	}
+	var without []string
+	for _, img := range r.Images {
+		without = append(without, img.Without...)
+	}
+	if len(without) > 0 {
+		fmt.Fprintln(out.Err, "without  "+strings.Join(without, ", ")+": "+r.Version+" is a pre-release")
 	}
 	table := report.Table{Columns: []report.Column{{Name: "variant"}, {Name: "with"}, {Name: "platforms", Shrink: true}, {Name: "image", Shrink: true}}}
 	for _, img := range r.Images {

@@ -24,6 +24,8 @@ const Name = "lighter.toml"
 type Project struct {
 	Path string `toml:"-"` // of the file; absolute where Load read it
 	Name string `toml:"-"` // of the variant that this is, "" for the project itself
+	// Fixed are those of the tags that name one version, once there is one (see At).
+	Fixed []string `toml:"-"`
 
 	Image     string   `toml:"image" is:"image" help:"Name of the image, as registry.example.com/team/app. A tag in it is the only tag."`
 	Tags      []string `toml:"tags" is:"tag" help:"Tags; {version}, {major}, {minor}, {patch} and {variant} are filled in. Default: latest, and for a variant its name."`

@@ -122,11 +122,27 @@ func (p Project) At(version string) Project {
 	parts := append(strings.SplitN(core(version), ".", 3), "0", "0")
 	with := strings.NewReplacer("{version}", version, "{major}", parts[0], "{minor}", parts[1], "{patch}", parts[2])
 	// A + is for build metadata in a version, and nothing for a tag.
-	p.Tags = each(p.Tags, strings.NewReplacer("{version}", strings.ReplaceAll(version, "+", "_"),
-		"{major}", parts[0], "{minor}", parts[1], "{patch}", parts[2]))
+	fill := strings.NewReplacer("{version}", strings.ReplaceAll(version, "+", "_"),
+		"{major}", parts[0], "{minor}", parts[1], "{patch}", parts[2])
+	p.Fixed = each(slices.DeleteFunc(slices.Clone(p.Tags), func(tag string) bool { return !namesVersion(tag, version) }), fill)
+	p.Tags = each(p.Tags, fill)
 	p.Args, p.Contexts = eachValue(p.Args, with), eachValue(p.Contexts, with)
 	p.Labels, p.Annotations = eachValue(p.Labels, with), eachValue(p.Annotations, with)
 	return p
+}
+
+// namesVersion tells whether a tag, as it is written, will name that version and
+// no other. The three numbers of a pre-release are its release's.
+func namesVersion(tag, version string) bool {
+	has := func(s string) bool { return strings.Contains(tag, s) }
+	return has("{version}") || !IsPrerelease(version) && has("{major}") && has("{minor}") && has("{patch}")
+}
+
+// IsPrerelease tells whether a version is one that comes before its release, as
+// 1.3.0-rc.1 does.
+func IsPrerelease(version string) bool {
+	release, _, _ := strings.Cut(version, "+")
+	return strings.Contains(release, "-")
 }
 
 // core is a version without what follows its numbers: 1.2.3 of 1.2.3-rc.1+b.

@@ -41,6 +41,33 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// Of the tags, those are fixed that stand for one version, as they are written; of
+// a pre-release, its release's numbers are another version.
+func TestFixed(t *testing.T) {
+	const tags = "image = 'app'\ntags = ['latest', '{major}', '{major}.{minor}', 'v{major}.{minor}.{patch}', '{version}-{variant}', '{version}', '1.2.3-base']\n[variants.slim]\ntags = ['slim', '{version}-slim']"
+	for _, tt := range []struct {
+		variant, version string
+		pre              bool
+		want             []string
+	}{
+		{"", "1.2.3", false, []string{"v1.2.3", "1.2.3"}},
+		{"", "1.2.3+b-5", false, []string{"v1.2.3", "1.2.3_b-5"}},
+		{"", "1.2.3-rc.1", true, []string{"1.2.3-rc.1"}},
+		{"slim", "1.2.3-rc.1+b5", true, []string{"1.2.3-rc.1_b5-slim"}},
+	} {
+		v, err := parse(t, tags).Variant(tt.variant)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, v.At(tt.version).Fixed); diff != "" {
+			t.Errorf("%q %s: %s", tt.variant, tt.version, diff)
+		}
+		if got := project.IsPrerelease(tt.version); got != tt.pre {
+			t.Errorf("%s: a pre-release: %v", tt.version, got)
+		}
+	}
+}
+
 // A variant has what it says itself, and the project's of the rest; the project
 // stays as it was.
 func TestVariant(t *testing.T) {

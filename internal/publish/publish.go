@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -199,15 +198,4 @@ func (s *step) set(ctx context.Context) error {
 		s.Action, s.Was = TagMoved, s.now
 	}
 	return nil
-}
-
-// FixedTags are those of tags that have the whole version in them.
-func FixedTags(tags []string, version string) []string {
-	var fixed []string
-	for _, t := range tags {
-		if version != "" && strings.Contains(t, strings.ReplaceAll(version, "+", "_")) {
-			fixed = append(fixed, t)
-		}
-	}
-	return fixed
 }

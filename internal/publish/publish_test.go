@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,8 +56,7 @@ func TestTags(t *testing.T) {
 	g.Root = g.AddIndex(t, g.AddImage(t, ocispec.Platform{OS: "linux", Architecture: "riscv64"}, g.AddLayer(t, imagetest.Tar(t, 9, 1000), codec.Compression{})))
 	one, other := content(t, repo, f), content(t, repo, g)
 	release := func(img Image, version string) Image {
-		img.Tags = []string{"latest", version}
-		img.Fixed = FixedTags(img.Tags, version)
+		img.Tags, img.Fixed = []string{"latest", version}, []string{version}
 		return img
 	}
 	actions := func(list []Tagged) string {
@@ -216,12 +214,5 @@ func TestChecksStop(t *testing.T) {
 	err := Run(ctx, []Check{{"sleeps", []string{"sh", "-c", "touch " + started + "; sleep 600 | sleep 600"}, ""}}, func(Checked) {})
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
-	}
-}
-
-func TestFixedTags(t *testing.T) {
-	got := FixedTags([]string{"latest", "1", "1.2", "1.2.3", "slim-1.2.3", "slim"}, "1.2.3")
-	if !slices.Equal(got, []string{"1.2.3", "slim-1.2.3"}) {
-		t.Error(got)
 	}
 }
