@@ -74,7 +74,7 @@ func (d *dashboard) build(id string) (b history.Build) {
 // live waits for a text in what the page of a build is told.
 func (d *dashboard) live(id, text string) {
 	d.s.t.Helper()
-	resp, err := http.Get(d.url + "/b/" + id + "/events")
+	resp, err := http.Get(d.url + "/events?of=" + id + ".running.0.0")
 	if err != nil {
 		d.s.t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func (d *dashboard) live(id, text string) {
 		if strings.Contains(line, `,"`+text) { // a line of output, not the command that prints it
 			return
 		}
-		if strings.HasPrefix(line, "event: began") { // it had been waiting
+		if strings.Contains(line, `"is":"began"`) { // it had been waiting
 			d.live(id, text)
 			return
 		}

@@ -164,7 +164,7 @@ func lateness(ctx context.Context, store *history.Store, url string) (streams, p
 	var all sync.WaitGroup
 	for range kitchenWatchers - 1 {
 		all.Go(func() {
-			late, failed := watchLines(ctx, url+"/b/"+rec.ID()+"/events")
+			late, failed := watchLines(ctx, url+"/events?of="+rec.ID()+".running.0.0")
 			mu.Lock()
 			defer mu.Unlock()
 			streams, err = append(streams, late...), errors.Join(err, failed)
@@ -202,7 +202,7 @@ func watchLines(ctx context.Context, url string) (late []float64, err error) {
 	in := bufio.NewReaderSize(resp.Body, 1<<20)
 	for {
 		text, err := in.ReadString('\n')
-		if err != nil || strings.HasPrefix(text, "event: over") {
+		if err != nil || strings.Contains(text, `"is":"over"`) {
 			return late, err
 		}
 		now := time.Now().UnixMilli()
@@ -210,11 +210,13 @@ func watchLines(ctx context.Context, url string) (late []float64, err error) {
 		if !ok {
 			continue
 		}
-		var news struct{ Logs []struct{ Lines [][2]any } }
-		if err := json.Unmarshal([]byte("{"+data), &news); err != nil {
+		var heard struct {
+			News struct{ Logs []struct{ Lines [][2]any } }
+		}
+		if err := json.Unmarshal([]byte("{"+data), &heard); err != nil {
 			return late, err
 		}
-		for _, l := range news.Logs {
+		for _, l := range heard.News.Logs {
 			for _, line := range l.Lines {
 				var at int64
 				if words, ok := line[1].(string); ok {

@@ -8,9 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
-	"time"
 
-	"github.com/lighter-oci/lighter/internal/event"
 	"github.com/lighter-oci/lighter/internal/history"
 	"github.com/lighter-oci/lighter/internal/report"
 )
@@ -184,12 +182,12 @@ func (s *Server) apiEvents(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, err)
 		return
 	}
-	st, release := s.open(w, r)
+	st := s.open(w, r)
 	if st == nil {
 		return
 	}
-	defer release()
-	for e, err := range s.withBeats(r, st, b.ID) {
+	defer st.close()
+	for e, err := range s.store.Follow(st.ctx, b.ID, lastSeen(r)) {
 		if err != nil {
 			_ = st.send("failed", 0, err.Error())
 			return
@@ -198,40 +196,5 @@ func (s *Server) apiEvents(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if r.Context().Err() == nil {
-		_ = st.send("over", 0, true)
-	}
-}
-
-// withBeats is Follow with a sign of life where nothing happens.
-func (s *Server) withBeats(r *http.Request, st *stream, id string) func(func(event.Event, error) bool) {
-	return func(yield func(event.Event, error) bool) {
-		type item struct {
-			e   event.Event
-			err error
-		}
-		items := make(chan item)
-		go func() {
-			defer close(items)
-			for e, err := range s.store.Follow(r.Context(), id, lastSeen(r)) {
-				select {
-				case items <- item{e, err}:
-				case <-r.Context().Done():
-					return
-				}
-			}
-		}()
-		for {
-			select {
-			case it, ok := <-items:
-				if !ok || !yield(it.e, it.err) {
-					return
-				}
-			case <-time.After(beat):
-				if st.write(": here\n\n") != nil {
-					return
-				}
-			}
-		}
-	}
+	_ = st.send("over", 0, true) // where somebody still listens
 }

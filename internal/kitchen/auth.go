@@ -1,6 +1,7 @@
 package kitchen
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -28,7 +29,8 @@ const (
 // door decides who comes in, where somebody has to log in at all.
 type door struct {
 	config *Config
-	secure bool // cookies go over TLS only
+	secure bool          // cookies go over TLS only
+	life   time.Duration // of a login
 
 	mu       sync.Mutex
 	sessions map[[sha256.Size]byte]session // by the hash of the cookie
@@ -39,9 +41,11 @@ type door struct {
 	checking sync.Mutex // one bcrypt at a time: it is meant to be slow
 }
 
+// session is a login: its context ends with it.
 type session struct {
 	who string
-	end time.Time
+	ctx context.Context
+	end context.CancelFunc
 }
 
 // who is the account of a request; false where it has to log in first.
@@ -52,14 +56,36 @@ func (d *door) who(r *http.Request) (string, bool) {
 	if token, ok := strings.CutPrefix(r.Header.Get("Authorization"), bearer); ok {
 		return "token", d.token(token)
 	}
+	s, ok := d.session(r)
+	return s.who, ok
+}
+
+// session is that of a request's cookie.
+func (d *door) session(r *http.Request) (session, bool) {
 	c, err := r.Cookie(sessionName)
 	if err != nil {
-		return "", false
+		return session{}, false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s, ok := d.sessions[sha256.Sum256([]byte(c.Value))]
-	return s.who, ok && time.Now().Before(s.end)
+	return s, ok && s.ctx.Err() == nil
+}
+
+// stay is how long an answer that goes on may: as its request, and no longer than the
+// login.
+func (d *door) stay(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	if d == nil || strings.HasPrefix(r.Header.Get("Authorization"), bearer) {
+		return ctx, cancel
+	}
+	s, ok := d.session(r)
+	if !ok { // it has ended since it was looked at
+		cancel()
+		return ctx, cancel
+	}
+	stop := context.AfterFunc(s.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
 }
 
 // token compares hashes, in a time that says nothing.
@@ -143,26 +169,31 @@ func (d *door) open(w http.ResponseWriter, who string) {
 	value := rand.Text()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	now := time.Now()
 	for k, s := range d.sessions {
-		if now.After(s.end) || len(d.sessions) >= maxSessions {
+		if s.ctx.Err() != nil || len(d.sessions) >= maxSessions {
+			s.end()
 			delete(d.sessions, k)
 		}
 	}
 	if d.sessions == nil {
 		d.sessions = map[[sha256.Size]byte]session{}
 	}
-	d.sessions[sha256.Sum256([]byte(value))] = session{who, now.Add(sessionLife)}
+	ctx, end := context.WithTimeout(context.Background(), d.life)
+	d.sessions[sha256.Sum256([]byte(value))] = session{who, ctx, end}
 	http.SetCookie(w, &http.Cookie{
-		Name: sessionName, Value: value, Path: "/", MaxAge: int(sessionLife / time.Second),
+		Name: sessionName, Value: value, Path: "/", MaxAge: int(d.life / time.Second),
 		HttpOnly: true, Secure: d.secure, SameSite: http.SameSiteStrictMode,
 	})
 }
 
 func (d *door) close(w http.ResponseWriter, r *http.Request) {
 	if c, err := r.Cookie(sessionName); err == nil {
+		sum := sha256.Sum256([]byte(c.Value))
 		d.mu.Lock()
-		delete(d.sessions, sha256.Sum256([]byte(c.Value)))
+		if s, ok := d.sessions[sum]; ok {
+			s.end()
+		}
+		delete(d.sessions, sum)
 		d.mu.Unlock()
 	}
 	http.SetCookie(w, &http.Cookie{Name: sessionName, Path: "/", MaxAge: -1, HttpOnly: true, Secure: d.secure, SameSite: http.SameSiteStrictMode})

@@ -3,6 +3,7 @@ package kitchen
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 const (
@@ -60,7 +62,7 @@ func TestLogin(t *testing.T) {
 			t.Errorf("%s: %d", path, resp.StatusCode)
 		}
 	}
-	for _, path := range []string{"/api/v1/projects", "/metrics", "/events", "/b/x/events"} {
+	for _, path := range []string{"/api/v1/projects", "/metrics", "/events", "/events?of=lists"} {
 		if code, text := request(t, s, "GET", path, ""); code != 401 || strings.Contains(text, "web") {
 			t.Errorf("%s: %d %s", path, code, text)
 		}
@@ -228,5 +230,77 @@ func TestConfigErrors(t *testing.T) {
 	}
 	if _, err := LoadConfig(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
+	}
+}
+
+// loggedIn is the header of somebody who is.
+func loggedIn(t *testing.T, s *Server) []string {
+	t.Helper()
+	resp := answer(t, s, "POST", "/login", "secret="+url.QueryEscape(aToken), "Content-Type", "application/x-www-form-urlencoded")
+	resp.Body.Close()
+	if len(resp.Cookies()) == 0 {
+		t.Fatalf("%d", resp.StatusCode)
+	}
+	return []string{"Cookie", sessionName + "=" + resp.Cookies()[0].Value}
+}
+
+// What goes on as long as it is listened to ends with the login that it began with,
+// and with no other.
+func TestStreamsEndWithLogin(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "gate")
+	for _, end := range []string{"log out", "expire"} {
+		t.Run(end, func(t *testing.T) {
+			s := locked(t, nil)
+			write(t, filepath.Join(s.places[0].real(), "do"), "log one\nuntil "+gate)
+			others := [][]string{loggedIn(t, s), {"Authorization", "Bearer " + aToken}}
+			code, text := request(t, s, "POST", "/api/v1/builds", `{"project":"web","verb":"build"}`, append(others[1], "Content-Type", "application/json")...)
+			if code != http.StatusAccepted {
+				t.Fatalf("%d %s", code, text)
+			}
+			id := strings.Split(text, `"`)[3]
+			await(t, s, id, "running")
+			if end == "expire" {
+				s.door.mu.Lock()
+				s.door.life = time.Second
+				s.door.mu.Unlock()
+			}
+			mine := loggedIn(t, s)
+			open := func(as []string) (ended chan struct{}) {
+				ended = make(chan struct{})
+				var all sync.WaitGroup
+				for _, path := range []string{"/events?of=lists", "/events?of=lists&of=" + id + ".running.0.0", "/api/v1/builds/" + id + "/events"} {
+					resp := answer(t, s, "GET", path, "", as...)
+					if resp.StatusCode != http.StatusOK {
+						t.Errorf("%s: %d", path, resp.StatusCode)
+					}
+					t.Cleanup(func() { resp.Body.Close() })
+					all.Go(func() { _, _ = io.Copy(io.Discard, resp.Body) })
+				}
+				go func() { all.Wait(); close(ended) }()
+				return ended
+			}
+			ended := open(mine)
+			stay := []chan struct{}{open(others[0]), open(others[1])}
+			if end == "log out" {
+				request(t, s, "POST", "/logout", "", mine...)
+			}
+			select {
+			case <-ended:
+			case <-time.After(20 * time.Second):
+				t.Fatal("they go on")
+			}
+			for i, other := range stay {
+				select {
+				case <-other:
+					t.Errorf("%v has lost its streams, too", others[i])
+				case <-time.After(200 * time.Millisecond):
+				}
+			}
+			if code, _ := request(t, s, "GET", "/events?of=lists", "", mine...); code != http.StatusUnauthorized {
+				t.Errorf("again: %d", code)
+			}
+			write(t, gate, "")
+			await(t, s, id, "done")
+		})
 	}
 }

@@ -70,7 +70,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, code int, what, 
 
 func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	f := asFault(err)
-	if f.code == http.StatusServiceUnavailable {
+	if f.code == http.StatusServiceUnavailable || f.code == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "5")
 	}
 	s.refuse(w, r, f.code, f.what, f.next)

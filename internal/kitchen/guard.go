@@ -18,7 +18,7 @@ const (
 )
 
 // policy lets a page load what this server has and nothing else.
-const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; worker-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
 // guard stands before every handler: whom a request is for, from where it comes,
@@ -35,6 +35,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		if s.tls() {
 			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		if err := s.connections.over(r); err != nil {
+			h.Set("Connection", "close")
+			s.fail(w, r, err)
+			return
 		}
 		switch {
 		case !s.hosts.has(r.Host):
@@ -147,25 +152,12 @@ func unspecified(host string) bool {
 	return err == nil && ip.IsUnspecified()
 }
 
-// client is whose limits a request counts against: the address, or what the proxy
-// that was named says of it. Of IPv6 the network, which one client has whole.
-func (s *Server) client(r *http.Request) string {
-	host, _, _ := net.SplitHostPort(r.RemoteAddr)
-	if s.opt.proxy != nil {
-		all := r.Header.Values("X-Forwarded-For")
-		if len(all) > 0 {
-			list := strings.Split(all[len(all)-1], ",")
-			host = strings.TrimSpace(list[len(list)-1]) // what the proxy itself added
-		}
+// forwarded is whom a proxy asks for: the last one of the header is what it has added.
+func forwarded(r *http.Request) string {
+	all := r.Header.Values("X-Forwarded-For")
+	if len(all) == 0 {
+		return ""
 	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return host
-	}
-	if ip = ip.Unmap(); ip.Is6() {
-		if p, err := ip.Prefix(64); err == nil {
-			return p.String()
-		}
-	}
-	return ip.String()
+	list := strings.Split(all[len(all)-1], ",")
+	return strings.TrimSpace(list[len(list)-1])
 }

@@ -32,15 +32,19 @@ import (
 	"github.com/lighter-oci/lighter/internal/history"
 )
 
-// Bounds of what is open at a time. A browser opens six connections to a host at
-// most, and one stream for each page that is in sight.
+// Bounds of what is open at a time, by all and by one address. A browser opens six
+// connections to a server, and one stream; one without SharedWorkers a stream for each
+// page that is in sight.
 const (
-	maxConnections   = 2048
-	maxStreams       = 512
-	maxStreamsClient = 64
-	maxRequests      = 256 // being answered, streams apart
-	DefaultBuilds    = 2
-	DefaultListen    = "127.0.0.1:7070"
+	maxConnections       = 2048
+	maxConnectionsClient = 512
+	maxTold              = 32 // further ones of an address that has so many
+	maxStreams           = 512
+	maxStreamsClient     = 64
+	maxRequests          = 256 // being answered, streams apart
+	maxRequestsClient    = 64
+	DefaultBuilds        = 2
+	DefaultListen        = "127.0.0.1:7070"
 )
 
 // The lock in the state directory, and beside it where its holder is found.
@@ -76,17 +80,18 @@ type Server struct {
 	door    *door // nil where nobody has to log in
 	scheme  string
 
-	queue    *queue
-	streams  *limiter
-	requests *limiter
-	watches  watches
-	studies  studies
-	hooks    *hooks
-	pages    map[string]*template.Template
-	assets   assets
-	handler  http.Handler
-	ctx      context.Context // of the server's life
-	end      context.CancelFunc
+	queue       *queue
+	streams     *limiter
+	requests    *limiter
+	connections connections
+	watches     watches
+	studies     studies
+	hooks       *hooks
+	pages       map[string]*template.Template
+	assets      assets
+	handler     http.Handler
+	ctx         context.Context // of the server's life
+	end         context.CancelFunc
 
 	listener net.Listener
 	lock     *flock.Flock
@@ -157,13 +162,18 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		opt: o, store: o.History, scheme: "http", began: time.Now(),
-		streams: &limiter{all: maxStreams, each: maxStreamsClient}, requests: &limiter{all: maxRequests, each: maxRequests / 2},
+		streams:  &limiter{all: maxStreams, each: maxStreamsClient, what: "event streams", next: "close pages of this server, or programs that follow builds"},
+		requests: &limiter{all: maxRequests, each: maxRequestsClient, what: "requests at a time", next: "wait until some are answered"},
+		connections: connections{
+			served: limiter{all: maxConnections, each: maxConnectionsClient, what: "connections", next: "close some"},
+			told:   limiter{all: maxConnections, each: maxTold},
+		},
 	}
 	if o.Config.Cert != "" {
 		s.scheme = "https"
 	}
 	if o.Config.Protected() {
-		s.door = &door{config: &s.opt.Config, secure: s.tls()}
+		s.door = &door{config: &s.opt.Config, secure: s.tls(), life: sessionLife}
 	}
 	if s.places, err = places(o.Dirs, &o.Config); err != nil {
 		return nil, err
@@ -273,6 +283,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		Handler: s.handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 20 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeader,
 		BaseContext: func(net.Listener) context.Context { return s.ctx },
+	}
+	if s.opt.proxy == nil { // a proxy's are everybody's
+		s.http.ConnState = s.connections.note
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(s.listener) }()

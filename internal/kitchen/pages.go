@@ -28,6 +28,7 @@ type view struct {
 	Login   bool // there is one
 	Version string
 	CSS, JS string // addresses
+	Streams string // of what a worker runs
 	Icon    string
 	Main    any
 }
@@ -141,7 +142,7 @@ func (s *Server) page(w http.ResponseWriter, r *http.Request, code int, name, ti
 	who, _ := s.door.who(r)
 	v := view{
 		Title: title, Here: name, Who: who, Login: s.door != nil && who != "", Version: s.opt.Version,
-		CSS: s.assets.url("kitchen.css"), JS: s.assets.url("kitchen.js"), Icon: s.assets.url("icon.svg"), Main: main,
+		CSS: s.assets.url("kitchen.css"), JS: s.assets.url("kitchen.js"), Streams: s.assets.url("streams.js"), Icon: s.assets.url("icon.svg"), Main: main,
 	}
 	var b bytes.Buffer
 	if err := s.pages[name].ExecuteTemplate(&b, "layout", v); err != nil {

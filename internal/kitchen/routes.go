@@ -30,8 +30,7 @@ func (s *Server) routes() http.Handler {
 	page("POST /logout", s.logOut)
 	page("GET /assets/{name}", s.asset)
 	page("GET /metrics", s.metrics)
-	mux.HandleFunc("GET /events", s.listEvents)
-	mux.HandleFunc("GET /b/{id}/events", s.buildEvents)
+	mux.HandleFunc("GET /events", s.pageEvents)
 
 	s.apiRoutes(mux, page)
 	page("/", func(w http.ResponseWriter, r *http.Request) {
@@ -44,10 +43,9 @@ func (s *Server) routes() http.Handler {
 // time. Streams have bounds of their own.
 func (s *Server) bounded(h http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		release := s.requests.take(s.client(r))
-		if release == nil {
-			w.Header().Set("Retry-After", "2")
-			http.Error(w, "too many requests at a time", http.StatusServiceUnavailable)
+		release, err := s.requests.take(s.client(r))
+		if err != nil {
+			s.fail(w, r, err)
 			return
 		}
 		defer release()

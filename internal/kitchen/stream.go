@@ -9,9 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
-
-	"github.com/lighter-oci/lighter/internal/history"
 )
 
 const (
@@ -26,37 +25,78 @@ const (
 
 // stream is one open event stream (HTML standard, server-sent events).
 type stream struct {
-	w  http.ResponseWriter
-	rc *http.ResponseController
+	ctx context.Context // of the request and its login; ends when nobody takes what is written
+	end func()
+	w   http.ResponseWriter
+	rc  *http.ResponseController
+
+	mu    sync.Mutex
+	last  time.Time // when something was written
+	beats sync.WaitGroup
 }
 
-// open begins a stream. It is nil where there are too many, which is answered, or
-// where nobody listens any more.
-func (s *Server) open(w http.ResponseWriter, r *http.Request) (_ *stream, release func()) {
-	if release = s.streams.take(s.client(r)); release == nil {
-		w.Header().Set("Retry-After", "10")
-		s.fail(w, r, fault{http.StatusTooManyRequests, "too many open streams", "close some pages of this server"})
-		return nil, nil
+// open begins a stream, which the caller closes. It is nil where there are too many,
+// which is answered, or where nobody listens any more.
+func (s *Server) open(w http.ResponseWriter, r *http.Request) *stream {
+	release, err := s.streams.take(s.client(r))
+	if err != nil {
+		s.fail(w, r, err)
+		return nil
 	}
-	st := &stream{w, http.NewResponseController(w)}
+	ctx, leave := s.door.stay(r)
+	st := &stream{ctx: ctx, w: w, rc: http.NewResponseController(w)}
+	st.end = func() { leave(); release() }
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold lines back
 	_ = st.rc.SetReadDeadline(time.Time{})
 	w.WriteHeader(http.StatusOK)
 	// Lost ones come back after a second; what they missed is sent then.
 	if err := st.write("retry: 1000\n\n"); err != nil {
-		release()
-		return nil, nil
+		st.end()
+		return nil
 	}
-	return st, release
+	st.beats.Go(st.beat)
+	return st
+}
+
+func (st *stream) close() {
+	st.end()
+	st.beats.Wait()
+}
+
+// beat says that a stream without news is there.
+func (st *stream) beat() {
+	for {
+		select {
+		case <-time.After(beat):
+			st.mu.Lock()
+			quiet := time.Since(st.last) >= beat
+			st.mu.Unlock()
+			if quiet && st.write(": here\n\n") != nil {
+				return
+			}
+		case <-st.ctx.Done():
+			return
+		}
+	}
 }
 
 func (st *stream) write(text string) error {
-	_ = st.rc.SetWriteDeadline(time.Now().Add(writeWithin))
-	if _, err := st.w.Write([]byte(text)); err != nil {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if err := st.ctx.Err(); err != nil { // its login may have ended
 		return err
 	}
-	return st.rc.Flush()
+	st.last = time.Now()
+	_ = st.rc.SetWriteDeadline(st.last.Add(writeWithin))
+	_, err := st.w.Write([]byte(text))
+	if err == nil {
+		err = st.rc.Flush()
+	}
+	if err != nil {
+		st.end()
+	}
+	return err
 }
 
 // send is one message; JSON has no line breaks in it.
@@ -77,8 +117,8 @@ func (st *stream) send(event string, id uint64, v any) error {
 	return st.write(text + "data: " + data.String() + "\n")
 }
 
-// lastSeen is where a client stands: what its browser says of itself when it comes
-// back, or what the page that opens a stream was made from.
+// lastSeen is where a client stands: what it says of itself when it comes back, or asks
+// for.
 func lastSeen(r *http.Request) uint64 {
 	n, err := strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64)
 	if err != nil {
@@ -154,181 +194,4 @@ func (w *watch) since(s *Server, after uint64, ver int) (n news, seq uint64, now
 	}
 	n.Over, n.Ver = w.over, w.version
 	return n, w.seq, w.version, w.grown
-}
-
-// buildEvents streams what happens in a build to its page.
-func (s *Server) buildEvents(w http.ResponseWriter, r *http.Request) {
-	b, err := s.store.Build(r.Context(), r.PathValue("id"))
-	if err != nil {
-		s.fail(w, r, err)
-		return
-	}
-	st, release := s.open(w, r)
-	if st == nil {
-		return
-	}
-	defer release()
-	if b.State.Over() && s.watches.has(b.ID) == nil { // the page was made while it ran
-		_ = st.send("over", 0, true)
-		return
-	}
-	if b.State == history.Running && r.URL.Query().Get("state") == string(history.Queued) {
-		_ = st.send("began", 0, true)
-		return
-	}
-	watch, leave := s.watches.get(b.ID)
-	defer leave()
-	ver, _ := strconv.Atoi(r.URL.Query().Get("ver"))
-	if b.State == history.Queued {
-		s.await(r.Context(), st, watch)
-		return
-	}
-	s.tell(r.Context(), st, watch, lastSeen(r), ver)
-}
-
-// await tells the page of a build that waits when it does no longer.
-func (s *Server) await(ctx context.Context, st *stream, watch *watch) {
-	for last := time.Now(); ; {
-		watch.mu.Lock()
-		begun, grown := watch.seq > 0 || watch.over, watch.grown
-		watch.mu.Unlock()
-		if begun {
-			_ = st.send("began", 0, true)
-			return
-		}
-		if time.Since(last) > beat {
-			if last = time.Now(); st.write(": here\n\n") != nil {
-				return
-			}
-		}
-		select {
-		case <-grown:
-		case <-s.watches.next(): // places in the queue have changed
-			if st.send("began", 0, true) != nil {
-				return
-			}
-		case <-time.After(beat):
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (s *Server) tell(ctx context.Context, st *stream, watch *watch, after uint64, ver int) {
-	if !watch.catchUp(ctx) {
-		return
-	}
-	last := time.Now()
-	for {
-		n, seq, now, grown := watch.since(s, after, ver)
-		sent := time.Now()
-		switch {
-		case n.Over:
-			n.Over = false
-			if !n.empty() && st.send("", seq, n) != nil {
-				return
-			}
-			_ = st.send("over", seq, true)
-			return
-		case !n.empty():
-			if st.send("", seq, n) != nil {
-				return
-			}
-			last = sent
-		case sent.Sub(last) > beat:
-			if st.write(": here\n\n") != nil {
-				return
-			}
-			last = sent
-		}
-		after, ver = max(after, seq), now
-		select {
-		case <-grown:
-		case <-time.After(renderEvery): // times of what runs go on without events
-		case <-ctx.Done():
-			return
-		}
-		if d := gather - time.Since(sent); d > 0 {
-			select {
-			case <-time.After(d):
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-}
-
-// listEvents tells pages of many builds that they are out of date.
-func (s *Server) listEvents(w http.ResponseWriter, r *http.Request) {
-	st, release := s.open(w, r)
-	if st == nil {
-		return
-	}
-	defer release()
-	defer s.watches.look()()
-	last := time.Now()
-	for {
-		grown := s.watches.next()
-		select {
-		case <-grown:
-			if st.send("changed", 0, true) != nil {
-				return
-			}
-			last = time.Now()
-		case <-time.After(beat):
-			if time.Since(last) > beat && st.write(": here\n\n") != nil {
-				return
-			}
-		case <-r.Context().Done():
-			return
-		}
-		select { // several builds of one click are one change
-		case <-time.After(200 * time.Millisecond):
-		case <-r.Context().Done():
-			return
-		}
-	}
-}
-
-// look has builds of the command line noticed while some page shows lists.
-func (ws *watches) look() (leave func()) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	ws.looks++
-	if !ws.polls { // the last one's may not have noticed yet that nobody looked
-		ws.polls = true
-		go ws.poll()
-	}
-	return func() {
-		ws.mu.Lock()
-		defer ws.mu.Unlock()
-		ws.looks--
-	}
-}
-
-func (ws *watches) poll() {
-	was := ""
-	for first := true; ; first = false {
-		list, err := ws.s.store.List(ws.s.ctx, history.Filter{Limit: 30})
-		now := ""
-		for _, b := range list {
-			now += b.ID + string(b.State) + " "
-		}
-		if err == nil && now != was && !first {
-			ws.changed()
-		}
-		was = now
-		select {
-		case <-time.After(time.Second):
-		case <-ws.s.ctx.Done():
-			return
-		}
-		ws.mu.Lock()
-		if ws.looks == 0 {
-			ws.polls = false
-			ws.mu.Unlock()
-			return
-		}
-		ws.mu.Unlock()
-	}
 }

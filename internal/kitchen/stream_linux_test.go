@@ -23,7 +23,7 @@ import (
 type reader struct {
 	t     *testing.T
 	lines map[int]string
-	last  string // event ID
+	last  uint64 // Seq
 	ver   int
 	over  bool
 	began bool
@@ -37,10 +37,24 @@ func newReader(t *testing.T) *reader {
 }
 
 func (r *reader) take(m message) bool {
-	if m.id != "" {
-		r.last = m.id
+	var h struct {
+		Is   string
+		Seq  uint64
+		News struct {
+			Logs []struct {
+				K       string
+				Instead bool
+				N       int
+				Lines   [][2]any
+			}
+			Rows []struct{ K, HTML string }
+			Ver  int
+		}
 	}
-	switch m.event {
+	if err := json.Unmarshal([]byte(m.data), &h); err != nil {
+		r.t.Errorf("%s: %v", m.data, err)
+	}
+	switch h.Is {
 	case "over":
 		r.over = true
 		return false
@@ -48,19 +62,8 @@ func (r *reader) take(m message) bool {
 		r.began = true
 		return false
 	}
-	var n struct {
-		Logs []struct {
-			K       string
-			Instead bool
-			N       int
-			Lines   [][2]any
-		}
-		Rows []struct{ K, HTML string }
-		Ver  int
-	}
-	if err := json.Unmarshal([]byte(m.data), &n); err != nil {
-		r.t.Errorf("%s: %v", m.data, err)
-	}
+	n := h.News
+	r.last = h.Seq
 	r.news++
 	r.ver = n.Ver
 	for _, row := range n.Rows {
@@ -80,10 +83,7 @@ func (r *reader) take(m message) bool {
 
 // read follows a build until it is over, or enough has come.
 func (r *reader) read(ctx context.Context, s *Server, id string, enough func() bool) {
-	req, _ := http.NewRequestWithContext(ctx, "GET", strings.TrimSuffix(s.URL(), "/")+"/b/"+id+"/events?ver="+strconv.Itoa(r.ver), nil)
-	if r.last != "" {
-		req.Header.Set("Last-Event-ID", r.last)
-	}
+	req, _ := http.NewRequestWithContext(ctx, "GET", fmt.Sprintf("%sevents?of=%s.running.%d.%d", s.URL(), id, r.last, r.ver), nil)
 	resp, err := plain.Do(req)
 	if err != nil {
 		r.t.Error(err)
@@ -262,14 +262,14 @@ func TestListEvents(t *testing.T) {
 	s := kitchenFor(t, map[string]string{"web": "log x"}, nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	req, _ := http.NewRequestWithContext(ctx, "GET", s.URL()+"events", nil)
+	req, _ := http.NewRequestWithContext(ctx, "GET", s.URL()+"events?of=lists", nil)
 	resp, err := plain.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	begin(t, s, `{"project":"web","verb":"build"}`)
 	got := false
-	messages(resp, func(m message) bool { got = m.event == "changed"; return false })
+	messages(resp, func(m message) bool { got = strings.Contains(m.data, `"is":"changed"`); return false })
 	if !got {
 		t.Error("no message")
 	}
@@ -314,5 +314,63 @@ func TestFirstByte(t *testing.T) {
 	t.Logf("median %s, 95 %% %s, longest %s", took[len(took)/2], took[len(took)*95/100], took[len(took)-1])
 	if os.Getenv("CI") == "" && took[len(took)/2] > 10*time.Second {
 		t.Errorf("a line takes %s", took[len(took)/2])
+	}
+}
+
+// One stream is for many pages: each gets what it lacks, and the end of one is not that
+// of the others.
+func TestStreamOfManyPages(t *testing.T) {
+	gate := filepath.Join(t.TempDir(), "gate")
+	s := kitchenFor(t, map[string]string{"one": "count 20\nuntil " + gate, "two": "count 30\nuntil " + gate + "2\nlog more"}, nil)
+	one, two := begin(t, s, `{"project":"one","verb":"build"}`)[0], begin(t, s, `{"project":"two","verb":"build"}`)[0]
+	await(t, s, one, history.Running)
+	await(t, s, two, history.Running)
+	first := newReader(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	for len(first.lines) < 20 && ctx.Err() == nil {
+		first.read(ctx, s, one, func() bool { return len(first.lines) >= 20 })
+	}
+
+	resp := answer(t, s, "GET", fmt.Sprintf("/events?of=lists&of=%s.running.0.0&of=%s.running.%d.%d&of=%s.running.0.0&of=nobuild.running.0.0", one, one, first.last, first.ver, two), "")
+	stop := time.AfterFunc(2*time.Minute, func() { resp.Body.Close() })
+	defer stop.Stop()
+	readers := []*reader{1: newReader(t), 2: newReader(t), 3: newReader(t), 4: newReader(t)}
+	changed := false
+	messages(resp, func(m message) bool {
+		var h struct {
+			Of int
+			Is string
+		}
+		if err := json.Unmarshal([]byte(m.data), &h); err != nil {
+			t.Error(err)
+		}
+		if h.Of == 0 {
+			changed = changed || h.Is == "changed"
+			return true
+		}
+		if readers[h.Of].over {
+			t.Errorf("page %d gets more when its build is over: %s", h.Of, m.data)
+		}
+		readers[h.Of].take(m)
+		switch {
+		case readers[1].over && readers[2].over && len(readers[3].lines) >= 30:
+			write(t, gate+"2", "")
+		case len(readers[1].lines) == 20 && len(readers[3].lines) == 30:
+			write(t, gate, "")
+		}
+		return !readers[3].over || !changed
+	})
+	if len(readers[1].lines) != 20 || len(readers[2].lines) != 0 || len(readers[3].lines) != 31 || !readers[4].over || !changed {
+		t.Errorf("%d, %d and %d lines; a build that is none is over: %v; lists have changed: %v",
+			len(readers[1].lines), len(readers[2].lines), len(readers[3].lines), readers[4].over, changed)
+	}
+	for path, want := range map[string]string{
+		"/events": "1 to 50 pages, not 0", "/events?of=x": "BUILD.STATE.AFTER.VER", "/events?of=a.b.c": "BUILD", "/events?of=.a.0.0": "BUILD",
+		"/events?of=lists" + strings.Repeat("&of=lists", maxFollowed): "not 51",
+	} {
+		if code, text := request(t, s, "GET", path, ""); code != 400 || !strings.Contains(text, want) {
+			t.Errorf("%s: %d %s", path, code, text)
+		}
 	}
 }

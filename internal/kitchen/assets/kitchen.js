@@ -2,29 +2,48 @@
 // to reload.
 
 const connection = document.getElementById("connection");
+const disconnected = connection.textContent;
 
-// follow keeps an event stream open while the page is in sight: a browser has six
-// connections for a server, and a page that nobody sees needs none. What was missed
-// meanwhile is sent when it is shown again.
-function follow(url, handlers) {
-  let source = null, over = false;
-  const close = () => { if (source) source.close(); source = null; };
-  const open = () => {
-    if (source || over || document.hidden) return;
-    source = new EventSource(url());
-    source.onopen = () => { connection.hidden = true; };
-    source.onerror = () => {
-      connection.hidden = false;
-      if (source && source.readyState === EventSource.CLOSED) { close(); setTimeout(open, 3000); }
-    };
-    for (const [name, handle] of Object.entries(handlers)) {
-      source.addEventListener(name, e => handle(e, () => { over = true; close(); }));
-    }
+// hub finds who has the event stream, and gives the port to it: again where a worker
+// cannot be had after all.
+function hub(use) {
+  const url = document.querySelector("script[data-streams]").dataset.streams;
+  const here = async () => {
+    const { port1, port2 } = new MessageChannel();
+    (await import(url)).serve(port1);
+    use(port2);
   };
-  document.addEventListener("visibilitychange", () => document.hidden ? close() : open());
-  addEventListener("pagehide", close);
-  addEventListener("pageshow", open);
-  open();
+  try {
+    const worker = new SharedWorker(url, { type: "module" });
+    worker.onerror = here;
+    use(worker.port);
+  } catch { // Chrome on Android has none
+    here();
+  }
+}
+
+// follow hears what comes after the place where the page is, while it is in sight: a
+// page that nobody sees needs nothing. What was missed meanwhile is sent when it is
+// shown again.
+function follow(place, handlers) {
+  let port = null, over = false;
+  const say = () => port?.postMessage(over || document.hidden ? null : place());
+  document.addEventListener("visibilitychange", say);
+  addEventListener("pagehide", () => port?.postMessage(null));
+  addEventListener("pageshow", e => { if (e.persisted) say(); });
+  hub(use => {
+    port = use;
+    port.onmessage = ({ data: m }) => {
+      if (m.is === "open" || m.is === "lost") {
+        connection.hidden = m.is === "open";
+        connection.textContent = m.why ?? disconnected;
+        return;
+      }
+      over ||= m.is === "over" || m.is === "began";
+      handlers[m.is](m);
+    };
+    say();
+  });
 }
 
 // Lists are made anew by the server, and put in place of what is there.
@@ -42,7 +61,7 @@ if (lists) {
     lists.replaceChildren(...fresh.childNodes);
     if (focused) lists.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus();
   };
-  follow(() => lists.dataset.live, { changed: () => { again ??= setTimeout(refresh, 100); } });
+  follow(() => ({}), { changed: () => { again ??= setTimeout(refresh, 100); } });
 }
 
 const build = document.getElementById("build");
@@ -148,13 +167,13 @@ function watch(build) {
   }
   order([...steps.children].map(step => step.dataset.k));
 
-  if (!build.dataset.events) return;
-  let after = build.dataset.after, ver = build.dataset.ver;
-  follow(() => `${build.dataset.events}?after=${after}&ver=${ver}&state=${build.dataset.state}`, {
-    message: e => {
-      after = e.lastEventId || after;
-      const news = JSON.parse(e.data);
-      ver = news.ver || ver;
+  const { id, state } = build.dataset;
+  if (!state) return; // it has ended
+  let { after, ver } = build.dataset;
+  follow(() => ({ build: id, state, after, ver }), {
+    news: ({ seq, news }) => {
+      after = seq;
+      ver = news.ver;
       if (news.rows) news.rows.forEach(row);
       if (news.order) order(news.order);
       if (news.head) document.getElementById("head").innerHTML = news.head;
@@ -163,7 +182,7 @@ function watch(build) {
       if (news.logs) news.logs.forEach(log);
     },
     // The page of a build that has ended has more: layers, findings, proof.
-    over: (e, end) => { end(); setTimeout(() => location.reload(), 300); },
+    over: () => setTimeout(() => location.reload(), 300),
     began: () => location.reload(),
   });
 }
