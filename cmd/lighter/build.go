@@ -179,7 +179,7 @@ func (b *buildCmd) failed(ctx context.Context, out *term.Output, seen *follower,
 	var why *buildkit.BuildError
 	if errors.As(err, &why) && b.Quiet {
 		for line := range strings.Lines(why.Log) {
-			fmt.Fprintln(out.Err, report.Clean(strings.TrimRight(line, "\r\n")))
+			fmt.Fprintln(out.Err, report.CleanLine(line))
 		}
 	}
 	if rep := seen.fold.Report(); len(rep.Steps) > 0 { // else nothing has begun
@@ -198,7 +198,7 @@ func (b *buildCmd) checked(out *term.Output, resp *engine.Response) error {
 		text = "check complete, no warnings found"
 	}
 	for line := range strings.Lines(text) {
-		fmt.Fprintln(out.Out, report.Clean(strings.TrimRight(line, "\r\n")))
+		fmt.Fprintln(out.Out, report.CleanLine(line))
 	}
 	if resp.CheckFailed {
 		return codeError{code: exitFailed}

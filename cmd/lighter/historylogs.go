@@ -169,12 +169,7 @@ func (p *logPrinter) line(ctx context.Context, step string, text []byte) error {
 			return err
 		}
 	}
-	// What was written over a line is its last state.
-	text = bytes.TrimRight(text, "\r")
-	if i := bytes.LastIndexByte(text, '\r'); i >= 0 {
-		text = text[i+1:]
-	}
-	_, err := fmt.Fprintln(p.out.Out, report.Clean(string(text)))
+	_, err := fmt.Fprintln(p.out.Out, report.CleanLine(string(text)))
 	return err
 }
 

@@ -282,7 +282,7 @@ func (r *packing) failed(ctx context.Context, out *term.Output, err error) error
 	var compiler *toolchain.FailedError
 	if errors.As(err, &compiler) && r.Quiet {
 		for line := range strings.Lines(r.hide.Replace(string(compiler.Output))) {
-			fmt.Fprintln(out.Err, report.Clean(strings.TrimRight(line, "\r\n")))
+			fmt.Fprintln(out.Err, report.CleanLine(line))
 		}
 	}
 	r.add(event.Event{Result: &event.Result{Error: err.Error()}})

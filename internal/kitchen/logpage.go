@@ -128,7 +128,7 @@ func (s *Server) logText(w http.ResponseWriter, r *http.Request) {
 			if i < 0 {
 				break
 			}
-			if _, err := fmt.Fprintln(w, report.Clean(string(data[:i]))); err != nil {
+			if _, err := fmt.Fprintln(w, report.CleanLine(string(data[:i]))); err != nil {
 				return
 			}
 			data = data[i+1:]
@@ -140,7 +140,7 @@ func (s *Server) logText(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, rest := range open {
 		if len(rest) > 0 {
-			fmt.Fprintln(w, report.Clean(string(rest)))
+			fmt.Fprintln(w, report.CleanLine(string(rest)))
 		}
 	}
 }

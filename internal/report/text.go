@@ -15,9 +15,20 @@ import (
 // are taken out, whitespace of any kind and amount becomes one space, invalid
 // UTF-8 becomes U+FFFD. Sequences are taken out whole (ECMA-48), so that no
 // "[31m" stays behind.
-func Clean(s string) string {
+func Clean(s string) string { return clean(s, false) }
+
+// CleanLine is Clean for a line of a log: what was written over is gone, and
+// spaces keep their width, as the ^ below a compiler's message needs them. A tab
+// reaches to the next eighth column.
+func CleanLine(s string) string {
+	s = strings.TrimRight(s, "\r\n")
+	return clean(s[strings.LastIndexByte(s, '\r')+1:], true)
+}
+
+// clean makes one line, with each space in it or with one for all between words.
+func clean(s string, each bool) string {
 	var b strings.Builder
-	space := false
+	spaces, column := 0, 0
 	for len(s) > 0 {
 		if n := escape(s); n > 0 {
 			s = s[n:]
@@ -26,15 +37,20 @@ func Clean(s string) string {
 		r, n := utf8.DecodeRuneInString(s)
 		s = s[n:]
 		switch {
-		case unicode.IsSpace(r): // includes NEL, U+2028 and U+2029
-			space = b.Len() > 0
+		case each && r == '\t':
+			spaces += 8 - (column+spaces)%8
+		case each && unicode.IsSpace(r): // includes NEL, U+2028 and U+2029
+			spaces++
+		case unicode.IsSpace(r):
+			spaces = min(b.Len(), 1)
 		case unicode.IsControl(r), unicode.Is(unicode.Cf, r) && r != zeroWidthJoiner:
 		default:
-			if space {
+			for range spaces {
 				b.WriteByte(' ')
-				space = false
 			}
 			b.WriteRune(r)
+			column += spaces + 1
+			spaces = 0
 		}
 	}
 	return b.String()

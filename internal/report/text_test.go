@@ -51,6 +51,22 @@ func TestClean(t *testing.T) {
 	}
 }
 
+// What a compiler points at with ^ stays above it.
+func TestCleanLine(t *testing.T) {
+	for in, want := range map[string]string{
+		"  |     ^ \x1b[31mexpected\x1b[0m  \r\n": "  |     ^ expected",
+		"\tmain.go:3:\tno way\n":                  "        main.go:3:      no way",
+		"12345678\tx \t y":                        "12345678        x        y",
+		" 10 %\r 90 %\r  done\r\n":                "  done",
+		"a\u2028\u202e b":                         "a  b",
+		" \t \n":                                  "",
+	} {
+		if got := report.CleanLine(in); got != want {
+			t.Errorf("%q is %q, want %q", in, got, want)
+		}
+	}
+}
+
 // Hostile input costs no more time than it has bytes.
 func TestCleanIsLinear(t *testing.T) {
 	for _, s := range []string{"\x1b]", "\x1b]\a", "\x1b[", "\x1b]a\x1b", "\u009d"} {
@@ -77,6 +93,9 @@ func FuzzClean(f *testing.F) {
 		}
 		if strings.Contains(c, "  ") || strings.TrimSpace(c) != c {
 			t.Errorf("%q: %q has more space than it needs", s, c)
+		}
+		if line := report.CleanLine(s); !strings.Contains(s, "\r") && report.Clean(line) != c {
+			t.Errorf("%q: as a line it is %q, else %q", s, line, c)
 		}
 		if again := report.Clean(c); again != c {
 			t.Errorf("%q: cleaned twice is %q, once %q", s, again, c)

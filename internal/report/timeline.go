@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -165,7 +166,12 @@ func (t Timeline) lanes(r *Report, sc scale) []lane {
 			}
 		}
 	}
-	add("", "steps", "", place{rank: 1}) // of a frontend that has no stages
+	// Of a frontend that has no stages, and of pack, whose steps have platforms.
+	rest := slices.DeleteFunc(slices.Collect(maps.Keys(bars)), func(p place) bool { return p.rank != 1 })
+	slices.SortFunc(rest, func(a, b place) int { return cmp.Or(cmp.Compare(a.platform, b.platform), cmp.Compare(a.name, b.name)) })
+	for _, p := range rest {
+		add("", cmp.Or(p.name, p.platform, "steps"), "", p)
+	}
 	add("", "export", "", place{rank: 2})
 	return list
 }

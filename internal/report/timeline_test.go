@@ -196,6 +196,22 @@ func TestTimelineOfNothing(t *testing.T) {
 	}
 }
 
+// What pack compiles for a platform has no stage, and is drawn all the same.
+func TestTimelineOfPack(t *testing.T) {
+	amd, arm := stepEvents("a", "go build linux/amd64", 0, 1000), stepEvents("b", "go build linux/arm64", 1000, 3000)
+	for i := range amd {
+		amd[i].Step.Platform, arm[i].Step.Platform = "linux/amd64", "linux/arm64"
+	}
+	arm[len(arm)-1].Step.Error = "go build failed"
+	r := fold(arm, amd)
+	svg := report.Timeline{}.SVG(&r)
+	list := bars(t, svg)
+	tidy(t, svg, list)
+	if len(list) != 2 || strings.Contains(svg, "Nothing has run.") || !strings.Contains(svg, ">linux/amd64<") || !strings.Contains(svg, ">linux/arm64<") {
+		t.Errorf("%d bars:\n%s", len(list), svg)
+	}
+}
+
 // Whatever the steps: bars lie in the picture, none on another, and all steps
 // that began are there.
 func TestTimelineIsTidy(t *testing.T) {

@@ -78,7 +78,7 @@ func (p *Packing) step(s event.Step) {
 	case s.Error != "" && p.line.live:
 		p.line.erase()
 		for line := range strings.Lines(string(p.said[s.ID])) {
-			p.say(report.Clean(strings.TrimRight(line, "\r\n")))
+			p.say(report.CleanLine(line))
 		}
 	case !p.line.live:
 		took := report.Duration(s.Completed.Sub(*s.Started))
@@ -112,7 +112,7 @@ func (p *Packing) log(l event.Log) {
 	}
 	whole := strings.LastIndexByte(string(all), '\n') + 1
 	for line := range strings.Lines(string(all[:whole])) {
-		p.say("  " + report.Clean(strings.TrimRight(line, "\r\n")))
+		p.say("  " + report.CleanLine(line))
 	}
 	p.said[l.Step] = all[whole:]
 }
