@@ -186,3 +186,44 @@ func TestShallowClone(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// The tagged commit has the version, also where git did not know its file, and
+// nothing that git ignores.
+func TestTagCommit(t *testing.T) {
+	for _, name := range []string{"GIT_AUTHOR", "GIT_COMMITTER"} {
+		t.Setenv(name+"_NAME", "a")
+		t.Setenv(name+"_EMAIL", "a@b")
+	}
+	dir := files(t, map[string]string{".gitignore": "Cargo.lock\n", "main.rs": "", "Cargo.toml": "[package]\nname = \"x\"\nversion = \"1.2.3\"\n", "Cargo.lock": "version = 3\n\n[[package]]\nname = \"x\"\nversion = \"1.2.3\"\n"})
+	git := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command("git", append([]string{"-C", dir}, args...)...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %v: %s", args, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	git("init", "-q")
+	git("add", ".gitignore", "main.rs")
+	git("commit", "-qm", "one")
+	for _, number := range []string{"1.3.0", "1.4.0"} { // unknown, and known
+		v, err := Project{Path: filepath.Join(dir, Name)}.FindVersion(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.Write(number); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if tag, err := v.TagCommit(t.Context(), number); err != nil || tag != "v"+number {
+				t.Fatalf("%s, %v", tag, err)
+			}
+		}
+		if has := git("show", "v"+number+":Cargo.toml"); !strings.Contains(has, number) {
+			t.Errorf("v%s has %s", number, has)
+		}
+		if list := git("ls-tree", "--name-only", "v"+number); strings.Contains(list, "Cargo.lock") {
+			t.Errorf("v%s has what git ignores:\n%s", number, list)
+		}
+	}
+}

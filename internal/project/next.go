@@ -125,8 +125,8 @@ func (v Version) Tag(ctx context.Context) (string, error) {
 }
 
 // TagCommit commits the files that have the version, where they differ from the
-// commit, and tags the commit with v and a number. It answers the tag. Where the
-// commit has that tag, nothing is left to do.
+// commit or git does not know them yet, and tags the commit with v and a number. It
+// answers the tag. Where the commit has that tag, nothing is left to do.
 func (v Version) TagCommit(ctx context.Context, number string) (string, error) {
 	name := "v" + number
 	if v.File != "" {
@@ -134,12 +134,8 @@ func (v Version) TagCommit(ctx context.Context, number string) (string, error) {
 		if lock, _ := v.lock(number); lock != "" {
 			files = append(files, lock)
 		}
-		if changed, err := git(ctx, v.p.Dir(), append([]string{"status", "--porcelain", "--untracked-files=no", "--"}, files...)...); err != nil {
+		if err := v.commit(ctx, files, "Release "+number); err != nil {
 			return "", err
-		} else if changed != "" {
-			if _, err := git(ctx, v.p.Dir(), append([]string{"commit", "--quiet", "-m", "Release " + number, "--"}, files...)...); err != nil {
-				return "", err
-			}
 		}
 	}
 	_, err := git(ctx, v.p.Dir(), "tag", "-a", "-m", number, name)
@@ -150,6 +146,29 @@ func (v Version) TagCommit(ctx context.Context, number string) (string, error) {
 		}
 	}
 	return name, err
+}
+
+// commit commits those files that differ; of what git ignores it sees nothing.
+func (v Version) commit(ctx context.Context, files []string, message string) error {
+	args := []string{"commit", "--quiet", "-m", message, "--"}
+	none := len(args)
+	for _, file := range files {
+		state, err := git(ctx, v.p.Dir(), "status", "--porcelain", "--untracked-files=all", "--", file)
+		if err == nil && strings.HasPrefix(state, "??") {
+			_, err = git(ctx, v.p.Dir(), "add", "--", file)
+		}
+		if err != nil {
+			return err
+		}
+		if state != "" {
+			args = append(args, file)
+		}
+	}
+	if len(args) == none {
+		return nil
+	}
+	_, err := git(ctx, v.p.Dir(), args...)
+	return err
 }
 
 // git answers what it prints. Where it refuses, the error is what it says, and
