@@ -113,7 +113,7 @@ func builds(list []history.Build) report.Table {
 		if b.Parent != "" {
 			name = "└ " + name
 		}
-		if b.Steps.Total > 0 {
+		if b.Steps.Total > 0 && b.Verb != "publish" { // whose own steps come from no cache
 			cached = fmt.Sprintf("%d/%d", b.Steps.Cached, b.Steps.Total)
 		}
 		t.Add(history.Short(b.ID), b.Started.Local().Format("2006-01-02 15:04"), b.Verb, name, string(b.State), b.Took.String(),

@@ -65,6 +65,7 @@ func (c historyShowCmd) Run(ctx context.Context, out *term.Output) error {
 	if err != nil {
 		return err
 	}
+	history.SumUp(&rep.Summary, parts)
 	if b.Error != "" && b.State.Over() {
 		rep.Summary.Error = b.Error
 	}

@@ -126,12 +126,13 @@ func (p *publishCmd) check(ctx context.Context, out *term.Output, r *release) er
 	for _, name := range r.Checks {
 		list = append(list, publish.Check{Name: name, Command: r.proj.Checks[name], Dir: r.proj.Dir()})
 	}
-	err := publish.Run(ctx, list, func(c publish.Checked) {
+	ended := map[string]func(publish.Checked){}
+	err := publish.Run(ctx, list, func(c publish.Check) { ended[c.Name] = p.rec.check(c.Name) }, func(c publish.Checked) {
 		mark := "✓"
 		if c.Err != nil {
 			mark = "✗"
 		}
-		p.rec.checked(c)
+		ended[c.Name](c)
 		if c.Err != nil || p.Progress != "quiet" {
 			fmt.Fprintf(out.Err, "%s check %s %s\n", mark, c.Name, report.Seconds(c.Took))
 		}
@@ -141,7 +142,7 @@ func (p *publishCmd) check(ctx context.Context, out *term.Output, r *release) er
 		hide := hidden(r.proj)
 		for _, c := range failed.Failed {
 			for line := range strings.Lines(hide.Replace(string(c.Output))) {
-				fmt.Fprintf(out.Err, "  %s: %s\n", c.Name, report.Clean(strings.TrimRight(line, "\r\n")))
+				fmt.Fprintf(out.Err, "  %s: %s\n", c.Name, report.CleanLine(line))
 			}
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"strings"
-	"time"
 
 	"github.com/lighter-oci/lighter/internal/event"
 	"github.com/lighter-oci/lighter/internal/history"
@@ -30,19 +29,17 @@ func (p *publishCmd) record(ctx context.Context, out *term.Output, flags *engine
 	return rec
 }
 
-// checked records a check, with what one that failed has printed.
-func (r *recording) checked(c publish.Checked) {
-	if r == nil {
-		return
+// check records a check from here to the call of what it answers, with what one
+// that failed has printed.
+func (r *recording) check(name string) func(publish.Checked) {
+	id := "check " + name
+	ended := r.step(id, id)
+	return func(c publish.Checked) {
+		if r != nil && c.Err != nil {
+			r.add(event.Event{Log: &event.Log{Step: id, Stream: 2, Data: []byte(r.hide(string(c.Output)))}})
+		}
+		ended(c.Err)
 	}
-	ended := time.Now()
-	started := ended.Add(-c.Took)
-	step := event.Step{ID: "check " + c.Name, Name: "check " + c.Name, Started: &started, Completed: &ended}
-	if c.Err != nil {
-		step.Error = c.Err.Error()
-		r.add(event.Event{Log: &event.Log{Step: step.ID, Stream: 2, Data: []byte(r.hide(string(c.Output)))}})
-	}
-	r.add(event.Event{Step: &step})
 }
 
 // tagged records what a release has set.

@@ -134,3 +134,18 @@ type logged struct {
 	Data    []byte `json:"data,omitempty"`
 	Dropped int    `json:"dropped,omitempty"`
 }
+
+// SumUp makes the numbers of a release those of the builds that it is made of, if
+// any: steps of its own come from no cache.
+func SumUp(s *report.Summary, parts []Build) {
+	if len(parts) == 0 {
+		return
+	}
+	s.Steps, s.Moved = report.StepCount{}, report.Moved{}
+	for _, p := range parts {
+		s.Steps.Total += p.Steps.Total
+		s.Steps.Cached += p.Steps.Cached
+		s.Moved.Total += p.Moved
+		s.Moved.Pushed += p.Pushed
+	}
+}

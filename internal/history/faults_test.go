@@ -341,12 +341,12 @@ func TestFilter(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	for typed, want := range map[string]string{"@1": live, "@4": a, Short(b): b, strings.ToUpper(Short(b)): b, part: part, a[:26]: a} {
+	for typed, want := range map[string]string{"@1": live, "@2": b, "@3": a, Short(b): b, strings.ToUpper(Short(b)): b, part: part, a[:26]: a} {
 		if got, err := s.Find(t.Context(), typed); err != nil || got != want {
 			t.Errorf("%q is %s, %v", typed, got, err)
 		}
 	}
-	for _, typed := range []string{"", "@0", "@5", "@-1", "@", "@1x", "%", "_", "0"} {
+	for _, typed := range []string{"", "@0", "@4", "@-1", "@", "@1x", "%", "_", "0"} {
 		if got, err := s.Find(t.Context(), typed); err == nil {
 			t.Errorf("%q is %s", typed, got)
 		}

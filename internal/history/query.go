@@ -149,18 +149,23 @@ func (s *Store) Previous(ctx context.Context, b Build) (Build, error) {
 }
 
 // Find is the ID of what somebody typed: a whole ID, its end, its beginning, or @1
-// for the last build that began, @2 for the one before.
+// for the last build that began, @2 for the one before, the parts of others not
+// counted.
 func (s *Store) Find(ctx context.Context, typed string) (string, error) {
 	typed = strings.ToLower(strings.TrimSpace(typed))
+	if back, err := strconv.Atoi(strings.TrimPrefix(typed, "@")); err == nil && strings.HasPrefix(typed, "@") {
+		list, err := s.List(ctx, Filter{Top: true, Limit: max(back, 1)})
+		if err == nil && (back < 1 || back > len(list)) {
+			err = &NotFoundError{ID: typed}
+		}
+		if err != nil {
+			return "", err
+		}
+		return list[back-1].ID, nil
+	}
 	ids, err := s.ids(ctx)
 	if err != nil {
 		return "", err
-	}
-	if back, err := strconv.Atoi(strings.TrimPrefix(typed, "@")); err == nil && strings.HasPrefix(typed, "@") {
-		if back < 1 || back > len(ids) {
-			return "", &NotFoundError{ID: typed}
-		}
-		return ids[back-1], nil
 	}
 	var found []string
 	for _, id := range ids {

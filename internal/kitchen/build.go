@@ -19,21 +19,6 @@ type headView struct {
 
 func headOf(rep report.Report, running bool) headView { return headView{rep.Summary, running} }
 
-// parts makes the answers of a release those of the builds that it is made of:
-// steps of its own come from no cache.
-func (h *headView) parts(parts []history.Build) {
-	if len(parts) == 0 {
-		return
-	}
-	h.Steps, h.Moved = report.StepCount{}, report.Moved{}
-	for _, p := range parts {
-		h.Steps.Total += p.Steps.Total
-		h.Steps.Cached += p.Steps.Cached
-		h.Moved.Total += p.Moved
-		h.Moved.Pushed += p.Pushed
-	}
-}
-
 // buildView is a build's page.
 type buildView struct {
 	history.Build
@@ -115,7 +100,7 @@ func (s *Server) endedView(r *http.Request, v *buildView) error {
 	v.Pushes = len(rep.Proofs) > 0
 	v.Extra = template.HTML(s.partial("extra", rep))
 	head := headOf(rep, false)
-	head.parts(v.Parts)
+	history.SumUp(&head.Summary, v.Parts)
 	v.Head = template.HTML(s.partial("head", head))
 	v.Picture = template.HTML(timeline(rep, time.Time{})) // every text in it is escaped
 	for i, step := range rep.Steps {

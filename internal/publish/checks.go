@@ -48,10 +48,10 @@ func (e *CheckError) Hint() string {
 	return "nothing was pushed; mend it, or leave checks out with --skip-checks"
 }
 
-// Run runs checks, as many at a time as there are cores, and tells each when it
-// ends. All run to their end, so that one knows all that fails; the error is a
-// *CheckError, or the context's.
-func Run(ctx context.Context, checks []Check, done func(Checked)) error {
+// Run runs checks, as many at a time as there are cores, and tells of each when it
+// begins and when it ends. All run to their end, so that one knows all that fails;
+// the error is a *CheckError, or the context's.
+func Run(ctx context.Context, checks []Check, begun func(Check), done func(Checked)) error {
 	turns := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var (
 		all    sync.WaitGroup
@@ -62,6 +62,11 @@ func Run(ctx context.Context, checks []Check, done func(Checked)) error {
 		all.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
+			mu.Lock()
+			if ctx.Err() == nil {
+				begun(c)
+			}
+			mu.Unlock()
 			got := c.run(ctx)
 			mu.Lock()
 			defer mu.Unlock()

@@ -172,18 +172,21 @@ func TestChecks(t *testing.T) {
 	dir := t.TempDir()
 	sh := func(name, script string) Check { return Check{name, []string{"sh", "-c", script}, dir} }
 	var mu sync.Mutex
-	var told []string
+	var begun, told []string
 	err := Run(t.Context(), []Check{
 		sh("good", "echo quiet; echo x > made"), sh("bad", "echo broken >&2; exit 3"), {Name: "none", Command: []string{"/nowhere/at/all"}},
 		sh("long", "yes line | head -n 100000; echo the end; false"),
-	}, func(c Checked) {
+	}, func(c Check) { begun = append(begun, c.Name) }, func(c Checked) {
 		mu.Lock()
 		defer mu.Unlock()
+		if !slices.Contains(begun, c.Name) {
+			t.Errorf("%s ended before it began", c.Name)
+		}
 		told = append(told, c.Name)
 	})
 	var failed *CheckError
-	if !errors.As(err, &failed) || len(failed.Failed) != 3 || len(told) != 4 {
-		t.Fatalf("%v; told %v", err, told)
+	if !errors.As(err, &failed) || len(failed.Failed) != 3 || len(told) != 4 || len(begun) != 4 {
+		t.Fatalf("%v; begun %v, told %v", err, begun, told)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "made")); err != nil {
 		t.Error(err)
@@ -211,7 +214,7 @@ func TestChecksStop(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}()
-	err := Run(ctx, []Check{{"sleeps", []string{"sh", "-c", "touch " + started + "; sleep 600 | sleep 600"}, ""}}, func(Checked) {})
+	err := Run(ctx, []Check{{"sleeps", []string{"sh", "-c", "touch " + started + "; sleep 600 | sleep 600"}, ""}}, func(Check) {}, func(Checked) {})
 	if !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
