@@ -58,6 +58,16 @@ CREATE TABLE logs ( -- which chunks have output of a step
 	FOREIGN KEY (build, first) REFERENCES chunks ON DELETE CASCADE
 ) STRICT, WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (about, errors, log, content='', contentless_delete=1);
+`, 2: `
+ALTER TABLE logs ADD COLUMN line  INTEGER NOT NULL DEFAULT -1; -- a mark; -1 is not counted yet
+ALTER TABLE logs ADD COLUMN lines INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE logs ADD COLUMN open  INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE logs ADD COLUMN wrong INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE keep ( -- what a dashboard says is kept: one row at most
+	one   INTEGER PRIMARY KEY CHECK (one = 1),
+	age   INTEGER, -- nanoseconds; NULL is for whoever prunes to say
+	bytes INTEGER
+) STRICT;
 `}
 
 // open is the database, made or brought up to date where it has to be. One that is

@@ -139,45 +139,57 @@ func (s *Store) sofar(id string) iter.Seq2[event.Event, error] {
 	}
 }
 
+// errEnough ends chunks.
+var errEnough = errors.New("enough")
+
 // stored gives out the events of row n after a Seq, those of chunks that have output
-// of a step where one is named. One chunk at a time is in memory, and no statement
-// is open while somebody reads.
+// of a step where one is named.
 func (s *Store) stored(ctx context.Context, n int64, after uint64, step string, give func(event.Event) bool) (bool, error) {
-	q, args := "SELECT last, data FROM chunks WHERE build = ? AND last > ? ORDER BY first LIMIT 1", []any{n}
+	err := s.chunks(ctx, n, after, step, func(_ int64, data []byte) error {
+		for raw := range bytes.Lines(data) {
+			l, err := decode(bytes.TrimSuffix(raw, []byte("\n")))
+			if err != nil {
+				return err
+			}
+			if l.Seq > after && !give(l.Event) {
+				return errEnough
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, errEnough) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// chunks gives out the lines of the journal of row n that have what is after a Seq,
+// those with output of a step where one is named. One chunk at a time is in memory,
+// and no statement is open while somebody reads.
+func (s *Store) chunks(ctx context.Context, n int64, after uint64, step string, give func(first int64, data []byte) error) error {
+	q, args := "SELECT first, last, data FROM chunks WHERE build = ? AND last > ? ORDER BY first LIMIT 1", []any{n}
 	if step != "" {
-		q = "SELECT last, data FROM chunks WHERE build = ? AND first IN (SELECT first FROM logs WHERE build = ? AND step = ?) AND last > ? ORDER BY first LIMIT 1"
+		q = "SELECT first, last, data FROM chunks WHERE build = ? AND first IN (SELECT first FROM logs WHERE build = ? AND step = ?) AND last > ? ORDER BY first LIMIT 1"
 		args = []any{n, n, step}
 	}
 	for {
-		var last uint64
+		var first int64
 		var data []byte
 		err := s.sound(ctx, func(db *sql.DB) error {
-			return db.QueryRowContext(ctx, q, append(args[:len(args):len(args)], after)...).Scan(&last, &data)
+			return db.QueryRowContext(ctx, q, append(args[:len(args):len(args)], after)...).Scan(&first, &after, &data)
 		})
 		if errors.Is(err, sql.ErrNoRows) {
-			return true, nil
+			return nil
 		}
 		if err == nil {
-			data, err = unpack(data)
+			data, err = s.unpack(data)
+		}
+		if err == nil {
+			err = give(first, data)
 		}
 		if err != nil {
-			return false, err
+			return err
 		}
-		lines := tail{r: bytes.NewReader(data)}
-		for {
-			raw, err := lines.next()
-			if err != nil {
-				break
-			}
-			l, err := decode(raw)
-			if err != nil {
-				return false, err
-			}
-			if l.Seq > after && !give(l.Event) {
-				return false, nil
-			}
-		}
-		after = last
 	}
 }
 

@@ -31,6 +31,8 @@ import (
 	"runtime"
 	"sync"
 	"time"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 // Variable names the directory of the history; "off" keeps none.
@@ -64,6 +66,9 @@ type Store struct {
 	mu     sync.Mutex
 	db     *sql.DB
 	opened fs.FileInfo // the file that db has open
+
+	growing map[string]*growing // journals that were read, by the build
+	zstd    *zstd.Decoder
 }
 
 // ErrOff is a history that is not kept: switched off, without a home, or on Windows,
@@ -115,7 +120,11 @@ func Open(o Options) (*Store, error) {
 	if o.now == nil {
 		o.now = time.Now
 	}
-	s := &Store{opts: o}
+	unzstd, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(maxLine))
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{opts: o, growing: map[string]*growing{}, zstd: unzstd}
 	if err := os.MkdirAll(s.running(""), 0o700); err != nil {
 		return nil, s.failed("open", err)
 	}

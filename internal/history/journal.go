@@ -55,6 +55,11 @@ func marshal(v any) ([]byte, error) {
 // decode reads a line of a journal.
 func decode(data []byte) (line, error) {
 	var l line
+	if q, ok := quick(data, nil); ok {
+		if l.Event, ok = q.event(); ok {
+			return l, nil
+		}
+	}
 	if err := json.Unmarshal(data, &l); err != nil {
 		return l, err
 	}

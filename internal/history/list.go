@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/lighter-oci/lighter/internal/report"
 )
 
@@ -233,20 +231,14 @@ func (s *Store) Report(ctx context.Context, id string) (report.Report, error) {
 		return r, err
 	}
 	if n == 0 {
-		var fold report.Build
-		for e, err := range s.sofar(id) {
-			if err != nil {
-				return r, s.failed("read build "+Short(id), err)
-			}
-			fold.Add(e)
-		}
-		return fold.Report(), nil
+		r, err = s.soFar(id)
+		return r, s.failed("read build "+Short(id), err)
 	}
 	err = s.sound(ctx, func(db *sql.DB) error {
 		var raw []byte
 		err := db.QueryRowContext(ctx, "SELECT report FROM builds WHERE n = ?", n).Scan(&raw)
 		if err == nil {
-			raw, err = unpack(raw)
+			raw, err = s.unpack(raw)
 		}
 		if err == nil {
 			err = json.Unmarshal(raw, &r)
@@ -256,11 +248,4 @@ func (s *Store) Report(ctx context.Context, id string) (report.Report, error) {
 	return r, s.failed("read build "+Short(id), err)
 }
 
-func unpack(data []byte) ([]byte, error) {
-	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxLine))
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	return d.DecodeAll(data, nil)
-}
+func (s *Store) unpack(data []byte) ([]byte, error) { return s.zstd.DecodeAll(data, nil) }

@@ -98,8 +98,8 @@ type taking struct {
 
 	zstd  *zstd.Encoder
 	chunk bytes.Buffer
-	first uint64          // Seq of the first event in chunk
-	steps map[string]bool // whose output is in chunk
+	first uint64 // Seq of the first event in chunk
+	steps counters
 
 	head, tail bytes.Buffer
 }
@@ -164,9 +164,9 @@ func (t *taking) line(data []byte) error {
 func (t *taking) log(l event.Log) {
 	t.logs += int64(len(l.Data))
 	if t.steps == nil {
-		t.steps = map[string]bool{}
+		t.steps = counters{}
 	}
-	t.steps[l.Step] = true
+	t.steps.of(l.Step).add(Output(l))
 	if room := indexedHead - t.head.Len(); room > 0 {
 		n := min(room, len(l.Data))
 		t.head.Write(l.Data[:n])
@@ -210,15 +210,18 @@ func (t *taking) flush() (err error) {
 	if _, err := t.tx.ExecContext(t.ctx, "INSERT INTO chunks VALUES (?, ?, ?, ?)", t.n, t.first, t.last.Seq, data); err != nil {
 		return err
 	}
-	for step := range t.steps {
-		if _, err := t.tx.ExecContext(t.ctx, "INSERT INTO logs VALUES (?, ?, ?)", t.n, step, t.first); err != nil {
+	for step, c := range t.steps {
+		if !c.spoken {
+			continue
+		}
+		m := c.next()
+		if _, err := t.tx.ExecContext(t.ctx, "INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?)", t.n, step, t.first, m.line, m.lines, m.open, m.wrong); err != nil {
 			return err
 		}
-		t.size += int64(len(step)) + 16
+		t.size += int64(len(step)) + 24
 	}
 	t.size += int64(len(data))
 	t.chunk.Reset()
-	clear(t.steps)
 	return nil
 }
 

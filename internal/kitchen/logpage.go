@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lighter-oci/lighter/internal/history"
 	"github.com/lighter-oci/lighter/internal/report"
 )
 
@@ -55,7 +56,6 @@ type logView struct {
 	Prev     int  // the lines before: ?before=
 	Next     int  // ?from=
 	More     bool // found than are shown
-	Part     bool // of the log was read
 }
 
 // logPage is a page of a log, or, for a script, only its lines.
@@ -78,16 +78,15 @@ func (s *Server) logPage(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v := logView{Find: want.find, stepView: stepView{Step: step, Key: stepKey(step.ID), Build: id, Total: l.total, ErrorAt: l.errorAt, Lines: l.lines}}
-	v.Part = l.more
 	if n := len(l.lines); n > 0 {
 		v.First = l.lines[0].N
 		if want.find == "" && v.First > 1 {
 			v.Prev = v.First
 		}
-		if last := l.lines[n-1].N; want.find == "" && (last < l.total || l.more) {
+		if last := l.lines[n-1].N; want.find == "" && last < l.total {
 			v.Next = last + 1
 		}
-		v.More = want.find != "" && n == maxFound
+		v.More = l.more
 	}
 	if q.Get("fragment") != "" {
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -122,7 +121,7 @@ func (s *Server) logText(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintf(w, "\n[the rest cannot be read: %v]\n", err)
 			return
 		}
-		data := slices.Concat(open[e.Log.Step], output(*e.Log))
+		data := slices.Concat(open[e.Log.Step], history.Output(*e.Log))
 		for {
 			i := bytes.IndexByte(data, '\n')
 			if i < 0 {
