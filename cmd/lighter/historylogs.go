@@ -23,11 +23,15 @@ type historyLogsCmd struct {
 	buildArg
 	Follow bool   `short:"f" help:"Go on until the build ends."`
 	Step   string `placeholder:"N|TEXT" help:"Only of one step: its number in history show, or words of it."`
+	Grep   string `placeholder:"TEXT" help:"Only lines with this text in them, whatever its case and colours."`
 	Format string `enum:"text,json" default:"text" help:"text, or json: a line an event."`
 }
 
 // Run prints a log as it comes from the store: what it holds is a line a step.
 func (c historyLogsCmd) Run(ctx context.Context, out *term.Output) error {
+	if c.Grep != "" && c.Format == "json" {
+		return usageError{errors.New("--grep: an event is not made of lines; take --format text")}
+	}
 	store, b, err := c.open(ctx, out)
 	if err != nil {
 		return err
@@ -42,6 +46,9 @@ func (c historyLogsCmd) Run(ctx context.Context, out *term.Output) error {
 		events = logsOf(store.Follow(ctx, b.ID, 0), step)
 	}
 	p := logPrinter{out: out, store: store, id: b.ID, alone: step != ""}
+	if c.Grep != "" {
+		p.only = history.Like(c.Grep)
+	}
 	for e, err := range events {
 		if err == nil && c.Format == "json" {
 			err = writeEvent(out.Out, e)
@@ -120,7 +127,8 @@ type logPrinter struct {
 	out   *term.Output
 	store *history.Store
 	id    string
-	alone bool // one step only
+	alone bool              // one step only
+	only  *history.Likeness // lines; nil is all
 
 	part  map[string][]byte // lines that have no end yet, by step
 	order []string          // of part
@@ -140,7 +148,10 @@ func (p *logPrinter) add(ctx context.Context, l event.Log) error {
 			return err
 		}
 	}
-	rest := slices.Concat(p.part[l.Step], l.Data)
+	rest := l.Data
+	if open := p.part[l.Step]; len(open) > 0 {
+		rest = slices.Concat(open, rest)
+	}
 	for {
 		i := bytes.IndexByte(rest, '\n')
 		if i < 0 && len(rest) < maxLogLine {
@@ -154,11 +165,14 @@ func (p *logPrinter) add(ctx context.Context, l event.Log) error {
 		}
 		rest = rest[min(i+1, len(rest)):]
 	}
-	p.part[l.Step] = append([]byte(nil), rest...)
+	p.part[l.Step] = append(p.part[l.Step][:0:0], rest...)
 	return nil
 }
 
 func (p *logPrinter) line(ctx context.Context, step string, text []byte) error {
+	if p.only != nil && !p.only.Has(text) {
+		return nil
+	}
 	if !p.alone && step != p.last {
 		p.last = step
 		name, err := p.name(ctx, step)

@@ -56,7 +56,16 @@ func said(t *testing.T, s *Store, id, step string, want []string) {
 	if i := slices.Index(want, "\x1b[31mERROR\x1b[0m: of both"); p.Wrong != i+1 {
 		t.Errorf("%s: the first error is in line %d, want %d", step, p.Wrong, i+1)
 	}
-	for _, from := range []int{-1, 1, 2, 3, len(want) / 2, len(want)/2 + 1, len(want) - 1, len(want), len(want) + 1} {
+	all, err := s.stretches(t.Context(), id, step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all.done()
+	places := []int{-1, 1, 2, 3, len(want) - 1, len(want), len(want) + 1}
+	for _, at := range all.list {
+		places = append(places, at.line, at.line+1, at.line+2)
+	}
+	for _, from := range places {
 		n := max(from, 1)
 		for l, err := range s.Lines(t.Context(), id, step, from) {
 			if err != nil {
