@@ -1,12 +1,15 @@
 package explain
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/lighter-oci/lighter/internal/engine"
 )
@@ -85,6 +88,59 @@ func TestStore(t *testing.T) {
 	if (Store{}).Load("x") != nil || (Store{}).Save("x", Record{}, nil) != nil {
 		t.Error("a store without a directory keeps something")
 	}
+}
+
+// Records that are too large together go, the oldest first; one that has just been
+// written stays, however large it is.
+func TestStoreIsBounded(t *testing.T) {
+	s := Store{Dir: t.TempDir()}
+	age := time.Unix(1e9, 0)
+	save := func(key string, size int64) {
+		t.Helper()
+		if err := s.Save(key, Record{Version: recordVersion}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if size > 0 { // its turn to be looked at is the next Save's
+			age = age.Add(time.Second)
+			if err := errors.Join(os.Truncate(s.path(key), size), os.Chtimes(s.path(key), age, age)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	save("small", 0)
+	info, err := os.Stat(s.path("small"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := func(what string, want ...string) {
+		t.Helper()
+		entries, err := os.ReadDir(s.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range entries {
+			got = append(got, strings.TrimSuffix(e.Name(), ".json"))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: -want +got:\n%s", what, diff)
+		}
+	}
+	half := (64<<20 - info.Size()) / 2
+	save("older", half)
+	save("old", 64<<20-info.Size()-half)
+	save("small", 0)
+	left("as much as may be", "old", "older", "small")
+	save("old", 64<<20-info.Size()-half+1)
+	save("small", 0)
+	left("a byte more", "old", "small")
+	if err := errors.Join(os.Truncate(s.path("small"), 65<<20), os.Chtimes(s.path("small"), time.Now(), time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.prune("small"); err != nil {
+		t.Fatal(err)
+	}
+	left("one that is too large", "small")
 }
 
 // A context of 100,000 files, as they come from the walk.
