@@ -5,28 +5,18 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/lighter-oci/lighter/internal/registry/registrytest"
 )
 
-// promptly tells a command that ends from one that hangs; it is no measurement.
-// BuildKit's client alone waits up to five seconds for a status stream that has
-// gone quiet.
-const promptly = 25 * time.Second
-
-// interrupt sends Ctrl-C and wants exit code 130, soon, with one line.
+// interrupt sends Ctrl-C and wants exit code 130, with one line.
 func (c *command) interrupt() {
 	c.s.t.Helper()
-	sent := time.Now()
 	if err := c.Process.Signal(syscall.SIGINT); err != nil {
 		c.s.t.Fatal(err)
 	}
 	if line := c.failed(exitInterrupted); !strings.Contains(line, "interrupted") {
 		c.s.t.Errorf("after Ctrl-C: %q", line)
-	}
-	if took := c.ended.Sub(sent); took > promptly {
-		c.s.t.Errorf("ended %v after Ctrl-C, want %v at most", took, promptly)
 	}
 }
 

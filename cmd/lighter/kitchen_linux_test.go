@@ -140,9 +140,8 @@ args = { WAIT = "`+s.asleep+`" }
 	slow := k.begin(`{"project":"app","verb":"build","variants":["slow"]}`)[0]
 	k.live(slow, "it has begun")
 	eventually(t, "the step runs", func() bool { return len(running(s.asleep)) > 0 })
-	began := time.Now()
-	if code := k.ask("POST", "/api/v1/builds/"+slow+"/stop", "", nil); code != http.StatusAccepted || time.Since(began) > 10*time.Second {
-		t.Errorf("stop: %d after %s", code, time.Since(began))
+	if code := k.ask("POST", "/api/v1/builds/"+slow+"/stop", "", nil); code != http.StatusAccepted {
+		t.Errorf("stop: %d", code)
 	}
 	if b := k.build(slow); b.State != history.Killed || b.How != history.HowAPI || b.Variant != "slow" {
 		t.Errorf("stopped: %+v", b)

@@ -71,7 +71,7 @@ func TestConcurrentPushes(t *testing.T) {
 			for i, m := range machines {
 				all.Go(func() {
 					for _, k := range []Key{{ID: fmt.Sprint("own", i), Platform: "linux/arm64"}, testKey} {
-						if _, err := m.pushAs(t, p, k, PushOptions{Settle: time.Second}); err != nil {
+						if _, err := m.pushAs(t, p, k, PushOptions{Settle: 3 * time.Second}); err != nil {
 							t.Errorf("push %d of %s: %v", i, k, err)
 						}
 					}

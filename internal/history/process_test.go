@@ -116,13 +116,18 @@ func TestKillAnywhere(t *testing.T) {
 func TestFollowOfWhoIsKilled(t *testing.T) {
 	s, _ := opened(t, Options{})
 	cmd, lines := writer(t, s.opts.Dir, "")
-	time.AfterFunc(200*time.Millisecond, func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	live := follow(t, s, lines.Text(), 0)
-	if later := follow(t, s, lines.Text(), 0); len(live) == 0 || len(live) != len(later) {
-		t.Errorf("%d events live, %d later", len(live), len(later))
+	live := 0
+	for _, err := range s.Follow(t.Context(), lines.Text(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if live++; live == 100 {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	}
+	if later := follow(t, s, lines.Text(), 0); live < 100 || live != len(later) {
+		t.Errorf("%d events live, %d later", live, len(later))
 	}
 }
 
