@@ -35,13 +35,16 @@ PLAIN = $$($(GO) list $(PACKAGES) | grep -E '/cmd/|/engine/buildkit')
 RACE  = $$($(GO) list $(PACKAGES) | grep -vE '/cmd/|/engine/buildkit')
 
 # Tests that measure memory run without it: it takes five times as much itself.
-MEASURES := ^TestMemory
+# So do those that put much through one goroutine, where it has nothing to find
+# and makes every byte cost ten times as much.
+ALONE := ^Test(Memory|Bulk)
+BULKY := ./internal/codec ./internal/layer
 
 # golangci-lint is pinned: another version finds other things. GOLANGCI_LINT names
 # one that is built already.
 GOLANGCI_LINT ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.12.2
 
-.PHONY: build demo test bench check cross install clean help FORCE
+.PHONY: build demo test test-race test-plain test-alone bench check cross install clean help FORCE
 
 build: bin/lighter ## build bin/lighter (static where the C library allows)
 
@@ -52,16 +55,24 @@ bin/lighter: FORCE
 demo: build ## build a six-stage example twice and push it to a local registry
 	@hack/demo.sh
 
+# Both halves at once: cmd/lighter mostly waits, for engines, daemons and
+# registries, while the rooms compute.
 test: ## run all tests, fuzz seeds included, and print the coverage
-	@rm -f coverage.race coverage.plain coverage.out; failed=0; \
-	run() { echo "go test $$*"; $(TEST) "$$@" || failed=1; }; \
-	export GORACE=suppressions=$(CURDIR)/hack/race.supp; \
-	run -race -skip='$(MEASURES)' -coverprofile=coverage.race $(RACE); \
-	run -run='$(MEASURES)' ./internal/codec ./internal/layer; \
-	run -coverprofile=coverage.plain $(PLAIN); \
-	{ cat coverage.race; tail -n +2 coverage.plain; } > coverage.out; \
+	@rm -f coverage.race coverage.plain coverage.alone coverage.out; failed=0; \
+	$(MAKE) --no-print-directory -j2 test-race test-plain || failed=1; \
+	$(MAKE) --no-print-directory test-alone || failed=1; \
+	{ cat coverage.race; tail -q -n +2 coverage.plain coverage.alone; } > coverage.out; \
 	$(GO) tool cover -func=coverage.out | awk 'END { print "coverage: " $$NF " of statements" }'; \
 	[ $$failed = 0 ] || { echo "make test: failed, see FAIL above" >&2; exit 1; }
+
+test-race:
+	GORACE=suppressions=$(CURDIR)/hack/race.supp $(TEST) -race -skip='$(ALONE)' -coverprofile=coverage.race $(RACE)
+
+test-plain:
+	$(TEST) -coverprofile=coverage.plain $(PLAIN)
+
+test-alone:
+	$(TEST) -run='$(ALONE)' -coverprofile=coverage.alone $(BULKY)
 
 bench: build ## compare builds with stock BuildKit and conversions with skopeo, on a 1 GB root file system
 	@hack/bench.sh $(BENCHFLAGS)
@@ -84,7 +95,7 @@ install: build ## install bin/lighter into PREFIX/bin (/usr/local)
 	install -D -m 0755 bin/lighter $(DESTDIR)$(PREFIX)/bin/lighter
 
 clean: ## remove what the other targets wrote here
-	rm -rf bin dist coverage.race coverage.plain coverage.out
+	rm -rf bin dist coverage.race coverage.plain coverage.alone coverage.out
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -36,7 +36,7 @@ func (f *failAt) Write(b []byte) (int, error) {
 func TestFailingDestination(t *testing.T) {
 	const frame = 70 << 10
 	p := newPool(t, 2)
-	in := corpus(10, 60*frame)
+	in := corpus(10, 12*frame)
 	for _, c := range every() {
 		for _, size := range []int{10, frame + 1, len(in)} {
 			blob, _ := encode(t, p, in[:size], Options{Compression: c, FrameSize: frame})
@@ -128,13 +128,13 @@ func (w *watched) Write(b []byte) (int, error) {
 func TestAbortInEveryState(t *testing.T) {
 	const frame = 70 << 10
 	p := newPool(t, 2)
-	in := corpus(12, 40*frame)
+	in := corpus(12, 16*frame)
 	states := map[string]func(w *Writer){
 		"new":         func(*Writer) {},
 		"small":       func(w *Writer) { w.Write(in[:100]) },
 		"large":       func(w *Writer) { w.Write(in[:smallBuffer+1]) },
 		"full frame":  func(w *Writer) { w.Write(in[:frame]) },
-		"in flight":   func(w *Writer) { w.Write(in[:20*frame+5]) },
+		"in flight":   func(w *Writer) { w.Write(in[:10*frame+5]) },
 		"after error": func(w *Writer) { w.fail(errDisk) },
 		"aborted":     func(w *Writer) { w.Write(in); w.Abort() },
 	}

@@ -143,7 +143,7 @@ func TestSeekTable(t *testing.T) {
 }
 
 // No level asks a decoder for a window larger than a frame.
-func TestWindow(t *testing.T) {
+func TestBulkWindow(t *testing.T) {
 	p := newPool(t, 1)
 	in := make([]byte, maxFrame) // zeros: the window is chosen by size and level
 	for _, c := range allLevels() {
@@ -163,7 +163,7 @@ func TestWindow(t *testing.T) {
 
 // A frame's end finds what stands at its beginning, at any level: the noise in
 // the middle leaves no other way to be smaller.
-func TestReach(t *testing.T) {
+func TestBulkReach(t *testing.T) {
 	p := newPool(t, 2)
 	in := noise(maxFrame)
 	copy(in[maxFrame-1<<20:], in[:1<<20])

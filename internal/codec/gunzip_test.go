@@ -33,7 +33,7 @@ func TestInflateCut(t *testing.T) {
 }
 
 // Every bit of a blob is changed once, and every byte to a few values.
-func TestInflateDamage(t *testing.T) {
+func TestBulkInflateDamage(t *testing.T) {
 	p := newPool(t, 1)
 	blob, _ := tiny(t)
 	for i := range blob {
@@ -175,7 +175,7 @@ func TestInflateWriteTo(t *testing.T) {
 }
 
 // Output that ends anywhere near the end of a window, the careful loop at work.
-func TestInflateWindowEdge(t *testing.T) {
+func TestBulkInflateWindowEdge(t *testing.T) {
 	p := newPool(t, 1)
 	for size := windowFull - history - 2000; size < windowFull-history+600; size += 23 {
 		for _, in := range [][]byte{make([]byte, size), bytes.Repeat(noise(250), size/250+1)[:size], noise(size)} {
@@ -191,7 +191,7 @@ func TestInflateWindowEdge(t *testing.T) {
 }
 
 // Much output from little input takes the memory of a few windows, once.
-func TestInflateBomb(t *testing.T) {
+func TestMemoryInflateBomb(t *testing.T) {
 	p := newPool(t, 1)
 	var out bytes.Buffer
 	w := stdgzip.NewWriter(&out)

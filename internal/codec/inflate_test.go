@@ -74,7 +74,7 @@ func structured() map[string][]byte {
 }
 
 // What any encoder makes at any level is decoded.
-func TestInflateEncoders(t *testing.T) {
+func TestBulkInflateEncoders(t *testing.T) {
 	p := newPool(t, 1)
 	type encoder func(out io.Writer, level int) (io.WriteCloser, error)
 	encoders := map[string]encoder{
@@ -116,7 +116,7 @@ func TestInflateEncoders(t *testing.T) {
 }
 
 // Streams with codes that no encoder would choose.
-func TestInflateOddCodes(t *testing.T) {
+func TestBulkInflateOddCodes(t *testing.T) {
 	p := newPool(t, 1)
 	for seed := range uint64(200) {
 		size := 3000

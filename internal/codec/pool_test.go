@@ -13,7 +13,7 @@ import (
 // all the others, so each must be able to go on with one buffer of its own.
 func TestManyWritersOneWorker(t *testing.T) {
 	const writers, frame = 16, 70 << 10
-	in := corpus(7, 10*frame)
+	in := corpus(7, 4*frame)
 	for _, c := range every() {
 		p := newPool(t, 1)
 		want, _ := encode(t, p, in, Options{Compression: c, FrameSize: frame})

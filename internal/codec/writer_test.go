@@ -96,7 +96,7 @@ func TestBytesDependOnInputOnly(t *testing.T) {
 
 // An encoder's context is used again and again, for whatever comes next. What
 // it did before must not show.
-func TestBytesDoNotDependOnTheContext(t *testing.T) {
+func TestBulkUsedContext(t *testing.T) {
 	used := newPool(t, 1)
 	others := [][]byte{corpus(3, 300<<10), corpus(4, 20<<10)}
 	for _, c := range allLevels() {
@@ -117,7 +117,7 @@ func TestBytesDoNotDependOnTheContext(t *testing.T) {
 // Golden digests hold for one version of an encoder. When a new version of a
 // library changes them, that version is in the record of every blob it makes;
 // when they change without one, RecordVersion must be raised.
-func TestGolden(t *testing.T) {
+func TestBulkGolden(t *testing.T) {
 	const file = "testdata/golden.txt"
 	golden := map[string]string{}
 	b, err := os.ReadFile(file)

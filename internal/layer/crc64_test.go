@@ -7,7 +7,7 @@ import (
 )
 
 // Any cut of any bytes has the sum that the standard library has.
-func TestCRC64(t *testing.T) {
+func TestBulkCRC64(t *testing.T) {
 	src := rand.NewChaCha8([32]byte{64})
 	rng := rand.New(src)
 	p := make([]byte, 4096)
