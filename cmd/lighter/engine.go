@@ -69,6 +69,10 @@ func (e *openEngine) Close() error {
 	return errors.Join(errs...)
 }
 
+// isEngine tells an engine by its command line, as openShared makes it: who ends all
+// that a build started leaves it alone.
+func isEngine(args []string) bool { return len(args) > 2 && args[1] == "engine" && args[2] == "run" }
+
 // openShared finds or starts the engine process of the state directory.
 func (f *engineFlags) openShared(ctx context.Context, opt buildkit.Options) (*openEngine, error) {
 	state, err := process.StateDir(f.State)

@@ -24,6 +24,7 @@ import (
 
 	"github.com/lighter-oci/lighter/internal/engine"
 	"github.com/lighter-oci/lighter/internal/engine/process"
+	"github.com/lighter-oci/lighter/internal/group"
 	"github.com/lighter-oci/lighter/internal/kitchen"
 	"github.com/lighter-oci/lighter/internal/term"
 )
@@ -61,6 +62,7 @@ type cli struct {
 
 func main() {
 	process.Enter() // an engine on its way into a user namespace goes no further
+	group.Enter(isEngine)
 	os.Exit(run(os.Args[1:]))
 }
 

@@ -13,12 +13,14 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/lighter-oci/lighter/internal/engine/process"
+	"github.com/lighter-oci/lighter/internal/group"
 	"github.com/lighter-oci/lighter/internal/registry/gha/ghatest"
 	"github.com/lighter-oci/lighter/internal/registry/registrytest"
 )
 
 func TestMain(m *testing.M) {
 	process.Enter()
+	group.Enter(isEngine)
 	testscript.Main(m, map[string]func(){
 		"lighter": func() { os.Exit(run(os.Args[1:])) },
 	})

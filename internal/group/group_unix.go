@@ -1,4 +1,4 @@
-//go:build unix
+//go:build unix && !linux
 
 package group
 
@@ -42,3 +42,9 @@ func Run(ctx context.Context, cmd *exec.Cmd) (err error) {
 	cmd.WaitDelay = patience
 	return cmd.Run()
 }
+
+func ownSession(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
+
+func interrupt(pid int) { _ = syscall.Kill(-pid, syscall.SIGINT) }
+
+func kill(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
@@ -18,12 +19,20 @@ import (
 // stubborn starts a child that no interruption ends, says its number, and waits.
 const stubborn = `trap "" INT TERM; sleep 1000 >/dev/null & echo $!; wait`
 
+// everybodys is the first argument of what nobody's end ends.
+const everybodys = "everybodys"
+
 func TestMain(m *testing.M) {
-	if os.Getenv("GROUP_TEST_CHILD") == "" {
+	Enter(func(args []string) bool { return len(args) > 1 && args[1] == everybodys })
+	switch {
+	case len(os.Args) > 1 && os.Args[1] == everybodys:
+		fmt.Println(os.Getpid())
+		time.Sleep(1000 * time.Second)
+	case os.Getenv("GROUP_TEST_CHILD") == "":
 		os.Exit(m.Run())
 	}
 	ctx := context.Background()
-	cmd := exec.CommandContext(ctx, "sh", "-c", stubborn)
+	cmd := exec.CommandContext(ctx, "sh", "-c", os.Getenv("GROUP_TEST_CHILD"))
 	cmd.Stdout = os.Stdout
 	_ = Run(ctx, cmd)
 }
@@ -73,14 +82,17 @@ func pipe(t *testing.T) (r, w *os.File) {
 }
 
 // A process that is killed takes with it what its commands have started.
-func TestKilled(t *testing.T) {
+func TestKilled(t *testing.T) { killed(t, stubborn) }
+
+func killed(t *testing.T, script string) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	r, w := pipe(t)
 	cmd := exec.Command(self)
-	cmd.Env, cmd.Stdout = append(os.Environ(), "GROUP_TEST_CHILD=1"), w
+	cmd.Env, cmd.Stdout = append(os.Environ(), "GROUP_TEST_CHILD="+script), w
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"os"
 	"os/exec"
 )
 
@@ -11,4 +12,14 @@ import (
 func Run(_ context.Context, cmd *exec.Cmd) error {
 	cmd.WaitDelay = patience
 	return cmd.Run()
+}
+
+func ownSession(*exec.Cmd) {}
+
+func interrupt(pid int) { kill(pid) }
+
+func kill(pid int) {
+	if p, err := os.FindProcess(pid); err == nil {
+		_ = p.Kill()
+	}
 }

@@ -47,13 +47,13 @@ func (s *Server) begin(p Project, c Choice, who, how string) ([]string, error) {
 
 // start runs a job's child.
 func (s *Server) start(j *job) (*child, error) {
-	env := append(without(s.opt.Env, IDVariable, HowVariable, WhoVariable, tieVariable, markVariable),
-		IDVariable+"="+j.id, HowVariable+"="+j.how, WhoVariable+"="+j.who, tieVariable+"=stdin", markVariable+"="+j.id)
+	env := append(without(s.opt.Env, IDVariable, HowVariable, WhoVariable, tieVariable),
+		IDVariable+"="+j.id, HowVariable+"="+j.how, WhoVariable+"="+j.who, tieVariable+"=stdin")
 	args := j.args
 	if j.choice.Verb == "pack" && !j.choice.Push { // a pack must go somewhere, as a build need not
 		args = append(slices.Clone(args), `--output=type=oci,"dest=`+strings.ReplaceAll(s.tried(j), `"`, `""`)+`"`)
 	}
-	c, err := startChild(s.opt.Program, j.dir, args, env, j.id, nil)
+	c, err := startChild(s.opt.Program, j.dir, args, env, nil)
 	s.watches.changed()
 	return c, err
 }

@@ -9,16 +9,17 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/lighter-oci/lighter/internal/group"
 )
 
 // What a child is told in its environment. It takes these variables out of what it
-// hands down, but for the mark, by which all that it started is found.
+// hands down.
 const (
-	IDVariable   = "LIGHTER_BUILD_ID"  // under which it records itself
-	HowVariable  = "LIGHTER_BUILD_HOW" // kitchen or api
-	WhoVariable  = "LIGHTER_BUILD_WHO" // wanted it
-	tieVariable  = "LIGHTER_BUILD_TIED"
-	markVariable = "LIGHTER_BUILD_MARK"
+	IDVariable  = "LIGHTER_BUILD_ID"  // under which it records itself
+	HowVariable = "LIGHTER_BUILD_HOW" // kitchen or api
+	WhoVariable = "LIGHTER_BUILD_WHO" // wanted it
+	tieVariable = "LIGHTER_BUILD_TIED"
 )
 
 // grace is how long a child that was asked to stop has before it is killed with
@@ -30,8 +31,7 @@ const maxSaid = 64 << 10
 
 // child is one running build: this binary again, in a session of its own.
 type child struct {
-	cmd  *exec.Cmd
-	id   string
+	*group.Kept
 	tie  io.Closer // our end of its standard input
 	said *tail
 	done chan struct{}
@@ -40,24 +40,24 @@ type child struct {
 
 // startChild runs program; out gets what it prints, nil is nowhere. Where this process dies, the kernel closes the tie, and
 // the child ends itself.
-func startChild(program, dir string, args, env []string, id string, out io.Writer) (*child, error) {
+func startChild(program, dir string, args, env []string, out io.Writer) (*child, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer read.Close()
-	c := &child{cmd: exec.Command(program, args...), id: id, tie: write, said: &tail{}, done: make(chan struct{})}
-	c.cmd.Dir, c.cmd.Env = dir, env
-	c.cmd.Stdin, c.cmd.Stdout, c.cmd.Stderr = read, out, c.said
+	c := &child{tie: write, said: &tail{}, done: make(chan struct{})}
+	cmd := exec.Command(program, args...)
+	cmd.Dir, cmd.Env = dir, env
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = read, out, c.said
 	// Whoever holds the other end of standard error must not keep a build running.
-	c.cmd.WaitDelay = time.Second
-	ownSession(c.cmd)
-	if err := c.cmd.Start(); err != nil {
+	cmd.WaitDelay = time.Second
+	if c.Kept, err = group.Start(cmd, lastWords); err != nil {
 		write.Close()
 		return nil, err
 	}
 	go func() {
-		c.err = c.cmd.Wait()
+		c.err = c.Wait()
 		write.Close()
 		close(c.done)
 	}()
@@ -66,12 +66,7 @@ func startChild(program, dir string, args, env []string, id string, out io.Write
 
 // stop ends the child and everything that it started, and returns when it is gone.
 func (c *child) stop() {
-	interrupt(c.cmd.Process.Pid)
-	select {
-	case <-c.done:
-	case <-time.After(grace):
-	}
-	killAll(c.cmd.Process.Pid, markVariable+"="+c.id)
+	c.Stop(grace)
 	<-c.done
 }
 

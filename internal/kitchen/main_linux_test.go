@@ -18,12 +18,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/lighter-oci/lighter/internal/event"
+	"github.com/lighter-oci/lighter/internal/group"
 	"github.com/lighter-oci/lighter/internal/history"
 )
 
 // TestMain is a lighter, too, where a server of these tests has started it: one
 // that records as builds do, and does what the project's file "do" says.
 func TestMain(m *testing.M) {
+	group.Enter(nil)
 	if os.Getenv(IDVariable) != "" {
 		os.Exit(build())
 	}
@@ -112,6 +114,8 @@ func obey(ctx context.Context, rec *history.Recorder, lines []string) (int, hist
 		case "spawn": // something that outlives parent, group and session
 			_ = exec.Command("setsid", "sh", "-c", "trap '' INT TERM HUP; sleep "+rest+" & sleep "+rest).Start()
 			_ = exec.Command("sh", "-c", "trap '' INT TERM HUP; sleep "+rest).Start()
+		case "escape": // something that has nothing of ours but who started it, with its number in a file
+			_ = exec.Command("sh", "-c", `env -i "$(command -v setsid)" -f sh -c 'trap "" INT TERM HUP; echo $$ >"$0.new"; mv "$0.new" "$0"; sleep 98763' "$0"`, rest).Run()
 		case "sleep":
 			select {
 			case <-time.After(time.Duration(n) * time.Second):

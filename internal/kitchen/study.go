@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"crypto/rand"
-
 	"github.com/lighter-oci/lighter/internal/history"
 	"github.com/lighter-oci/lighter/internal/report"
 )
@@ -81,10 +79,9 @@ func (s *Server) study(kind, of string, args []string, read func(out []byte) ([]
 func (s *Server) find(args []string, read func([]byte) ([]byte, error)) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(s.ctx, studyLimit)
 	defer cancel()
-	mark := rand.Text()
-	env := append(without(s.opt.Env, IDVariable, HowVariable, WhoVariable, tieVariable, markVariable), tieVariable+"=stdin", markVariable+"="+mark)
+	env := append(without(s.opt.Env, IDVariable, HowVariable, WhoVariable, tieVariable), tieVariable+"=stdin")
 	var out bytes.Buffer
-	c, err := startChild(s.opt.Program, s.opt.State, args, env, mark, &out)
+	c, err := startChild(s.opt.Program, s.opt.State, args, env, &out)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,8 @@ import (
 	"io"
 	"os"
 	"time"
+
+	"github.com/lighter-oci/lighter/internal/group"
 )
 
 // lastWords is how long a build whose server has died has to end itself.
@@ -15,7 +17,6 @@ const lastWords = 3 * time.Second
 // Soon after, the process and all that it started are gone. What it starts itself
 // is not tied.
 func Tie() <-chan struct{} {
-	id := os.Getenv(markVariable)
 	if os.Getenv(tieVariable) != "stdin" {
 		return nil
 	}
@@ -25,7 +26,7 @@ func Tie() <-chan struct{} {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		close(alone)
 		time.Sleep(lastWords)
-		killAll(os.Getpid(), markVariable+"="+id)
+		group.EndOwn()
 		os.Exit(130)
 	}()
 	return alone
