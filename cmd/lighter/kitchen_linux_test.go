@@ -140,8 +140,12 @@ args = { WAIT = "`+s.asleep+`" }
 	slow := k.begin(`{"project":"app","verb":"build","variants":["slow"]}`)[0]
 	k.live(slow, "it has begun")
 	eventually(t, "the step runs", func() bool { return len(running(s.asleep)) > 0 })
+	engine := s.enginePID()
 	if code := k.ask("POST", "/api/v1/builds/"+slow+"/stop", "", nil); code != http.StatusAccepted {
 		t.Errorf("stop: %d", code)
+	}
+	if now := s.enginePID(); now != engine {
+		t.Errorf("the engine that the build started was %d and is %d", engine, now)
 	}
 	if b := k.build(slow); b.State != history.Killed || b.How != history.HowAPI || b.Variant != "slow" {
 		t.Errorf("stopped: %+v", b)

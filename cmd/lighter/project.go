@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -107,17 +106,7 @@ func (b *buildCmd) isOf(p project.Project) bool {
 }
 
 // inProject is a path of the file, from where the user stands.
-func inProject(p project.Project, path string) string {
-	if rest, ok := strings.CutPrefix(path, "~/"); ok {
-		if home, err := os.UserHomeDir(); err == nil {
-			return filepath.Join(home, rest)
-		}
-	}
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(p.Dir(), path)
-	}
-	return project.Shown(path)
-}
+func inProject(p project.Project, path string) string { return project.Shown(p.Abs(path)) }
 
 // take fills flags, and says which.
 func (b *buildCmd) take(p project.Project) (took []string) {

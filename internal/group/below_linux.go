@@ -51,10 +51,14 @@ func (b *below) reap(command int, ended chan<- syscall.WaitStatus) {
 	}
 }
 
+// quiet is how many looks have to find nobody where somebody is spared: one may miss who
+// was started behind it.
+const quiet = 5
+
 // kill ends all, and returns when nobody is left. It looks again until then: those
-// that it sees may be starting others. Where somebody is spared the kernel never says
-// that there is nobody, and two looks have to, of which the second found no parent gone
-// that was there in the first.
+// that it sees may be starting others. The kernel says when there is nobody, but where
+// somebody is spared; then so many looks have to, each without a parent gone that was
+// there in the look before.
 func (b *below) kill() {
 	var gone map[int]bool
 	empty := 0
@@ -64,17 +68,17 @@ func (b *below) kill() {
 			return
 		default:
 		}
-		list, without := b.list()
-		for _, p := range list {
+		now := b.look()
+		for _, p := range now.all {
 			p.kill()
 		}
-		if empty++; len(list) > 0 || !subset(without, gone) {
+		if empty++; len(now.all) > 0 || !now.spared || !subset(now.gone, gone) {
 			empty = 0
 		}
-		if empty == 2 {
+		if empty == quiet {
 			return
 		}
-		gone = without
+		gone = now.gone
 	}
 }
 
@@ -104,12 +108,17 @@ func (p proc) kill() {
 	}
 }
 
-// list is one look at all, and at the parents that are not to be seen: those that ended
-// meanwhile, and what /proc hides.
-func (b *below) list() (all []proc, without map[int]bool) {
+// look is what one look at all processes sees.
+type look struct {
+	all    []proc
+	spared bool         // somebody is
+	gone   map[int]bool // parents: those that ended meanwhile, and what /proc hides
+}
+
+func (b *below) look() (now look) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
-		return nil, nil
+		return now
 	}
 	children, there := map[int][]proc{}, map[int]bool{0: true}
 	for _, e := range entries {
@@ -122,10 +131,10 @@ func (b *below) list() (all []proc, without map[int]bool) {
 			there[pid] = true
 		}
 	}
-	without = map[int]bool{}
+	now.gone = map[int]bool{}
 	for parent := range children {
 		if !there[parent] {
-			without[parent] = true
+			now.gone[parent] = true
 		}
 	}
 	todo := slices.Clone(children[os.Getpid()])
@@ -133,12 +142,13 @@ func (b *below) list() (all []proc, without map[int]bool) {
 		p := todo[0]
 		todo = todo[1:]
 		if b.spared(p.pid) {
+			now.spared = true
 			continue
 		}
-		all = append(all, p)
+		now.all = append(now.all, p)
 		todo = append(todo, children[p.pid]...)
 	}
-	return all, without
+	return now
 }
 
 // spared tells whether a process is of this program and one that stays. Its arguments

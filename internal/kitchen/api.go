@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/lighter-oci/lighter/internal/history"
 	"github.com/lighter-oci/lighter/internal/report"
@@ -105,7 +106,7 @@ func (s *Server) apiBuilds(r *http.Request) (any, error) {
 
 func (s *Server) apiBegin(r *http.Request) (any, error) {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-		return nil, fault{http.StatusUnsupportedMediaType, "want Content-Type: application/json", ""}
+		return nil, fault{http.StatusUnsupportedMediaType, "the body is not said to be JSON", "send it with Content-Type: application/json"}
 	}
 	var asked struct {
 		Project string `json:"project"`
@@ -124,7 +125,7 @@ func (s *Server) apiBegin(r *http.Request) (any, error) {
 	case errors.Is(err, io.EOF):
 		return nil, fault{http.StatusBadRequest, "the body is empty", "say {\"project\": …, \"verb\": …}"}
 	case err != nil:
-		return nil, fault{http.StatusBadRequest, "the body is not as /api/openapi.json has it: " + err.Error(), ""}
+		return nil, fault{http.StatusBadRequest, "the body is not what it should be: " + strings.TrimPrefix(err.Error(), "json: "), "look at /api/openapi.json, which describes it"}
 	}
 	p, ok := s.project(asked.Project)
 	if !ok {

@@ -166,7 +166,8 @@ func TestExposed(t *testing.T) {
 			continue
 		}
 		var exposed *ExposedError
-		if !errors.As(err, &exposed) && !strings.Contains(err.Error(), "want ") {
+		var refused fault
+		if !errors.As(err, &exposed) && !errors.As(err, &refused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -205,30 +206,52 @@ func TestBehindProxy(t *testing.T) {
 	}
 }
 
+// Every error of a configuration has its place and the next step.
 func TestConfigErrors(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "short"), "abc")
+	hook := "user = \"a\"\npassword-hash = '$2a$10$7EqJtq98hPqEX7fNZaFWoOhi5Q9y3cGk5Q6vR1QmRkqvX1FQm0uOe'\n[[webhooks]]\nurl=\"https://x\"\n"
 	for text, want := range map[string]string{
-		"token = 1\n":                       "kitchen.toml:1:1: token is no key",
-		"user = 3\n":                        "kitchen.toml:1:8: ",
-		"\nuser = \"a\n":                    "kitchen.toml:2:",
-		"user = \"ann\"\n":                  "go together",
-		"cert = \"a\"\n":                    "go together",
-		"token-hash = \"abc\"\n":            "lighter kitchen --hash",
-		"user=\"a\"\npassword-hash=\"b\"\n": "lighter kitchen --hash",
-		"[[webhooks]]\nurl=\"ftp://x\"\n":   "webhooks[0]: url",
-		"[[webhooks]]\nurl=\"https://x\"\n": "secret-file is missing",
-		"[[webhooks]]\nurl=\"https://x\"\nsecret-file=\"short\"\n":                      "fewer than 16",
-		"[[webhooks]]\nurl=\"https://x\"\nsecret-file=\"short\"\nstates=[\"broken\"]\n": "none of done",
-		"[[webhooks]]\nurl=\"https://x\"\nsecret-file=\"nowhere\"\n":                    "no such file",
+		"token = 1\n":                         ":1:1: token: it is no key",
+		"user = 3\n":                          ":1:8: user: ",
+		"\nuser = \"a\n":                      ":2:",
+		"user = \"ann\"\n":                    ":1:1: user: it goes together with password-hash",
+		"\ncert = \"a\"\n":                    ":2:1: cert: it goes together with key",
+		"\n key = \"a\"\n":                    ":2:2: key: it goes together with cert",
+		"cert = \"none\"\nkey = \"short\"\n":  ":1:1: cert: open ",
+		"cert = \"short\"\nkey = \"none\"\n":  ":2:1: key: open ",
+		"cert = \"short\"\nkey = \"short\"\n": ":1:1: cert: tls: failed to find any PEM data",
+		"token-hash = \"abc\"\n":              ":1:1: token-hash: it is no sha256:HEX",
+		"user=\"a\"\npassword-hash=\"b\"\n":   ":2:1: password-hash: it is none of bcrypt",
+		"[[webhooks]]\nurl=\"ftp://x\"\n":     ":2:1: webhooks[0].url: ",
+		"[[webhooks]]\nstates=[]\n":           ":1:3: webhooks[0].url: ",
+		"webhooks = [{ url = \"ftp://x\" }]":  ":1:15: webhooks[0].url: ",
+		hook:                                  ":3:3: webhooks[0].secret-file: it is missing",
+		hook + "secret-file=\"short\"\n":      ":5:1: webhooks[0].secret-file: short holds fewer than 16",
+		hook + "secret-file=\"short\"\nstates=[\n\"broken\"]\n":     ":7:1: webhooks[0].states[0]: \"broken\" is no state",
+		hook + "secret-file=\"nowhere\"\n":                          ":5:1: webhooks[0].secret-file: open ",
+		hook + "secret-file=\"short\"\n[[webhooks]]\nurl=\"x\"\n":   ":5:1: webhooks[0].secret-file: short holds",
+		"[[webhooks]]\nurl=\"https://x\"\n[projects.x]\nport = 1\n": ":4:1: projects.x.port: it is no key",
 	} {
 		path := filepath.Join(dir, "kitchen.toml")
 		write(t, path, text)
-		if _, err := LoadConfig(path); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v, want %q", text, err, want)
+		_, err := LoadConfig(path)
+		var hinted interface{ Hint() string }
+		if err == nil || !strings.HasPrefix(err.Error(), path+want) || !errors.As(err, &hinted) || hinted.Hint() == "" {
+			t.Errorf("%q: %v, want %q and a hint", text, err, want)
 		}
 	}
 	if _, err := LoadConfig(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+	path := filepath.Join(dir, "kitchen.toml")
+	write(t, path, "\n[projects.shop]\n")
+	config, err := LoadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hinted interface{ Hint() string }
+	if _, err := places([]string{dir}, &config); !errors.As(err, &hinted) || hinted.Hint() == "" || !strings.HasPrefix(err.Error(), path+":2:11: projects.shop: ") {
 		t.Errorf("%v", err)
 	}
 }

@@ -3,6 +3,7 @@ package kitchen
 import (
 	"bytes"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/lighter-oci/lighter/internal/history"
+	"github.com/lighter-oci/lighter/internal/project"
 )
 
 // Config is the file that --config names. Every key is optional; none of its
@@ -35,6 +37,41 @@ type Config struct {
 
 	Projects map[string]ProjectConfig `toml:"projects"`
 	Webhooks []Webhook                `toml:"webhooks"`
+
+	file   string
+	places map[string]string // of its keys, as project.Places has them
+}
+
+// ConfigError is a value that a kitchen cannot work with, or one that is missing.
+type ConfigError struct {
+	Place string // FILE:LINE:COLUMN, of the table where a key is missing
+	Key   string
+	Err   error
+	next  string
+}
+
+func (e *ConfigError) Error() string {
+	if e.Key == "" {
+		return fmt.Sprintf("%s: %v", e.Place, e.Err)
+	}
+	return fmt.Sprintf("%s: %s: %v", e.Place, e.Key, e.Err)
+}
+
+func (e *ConfigError) Unwrap() error { return e.Err }
+
+// Hint is the next step.
+func (e *ConfigError) Hint() string { return e.next }
+
+// wrong is an error of a key, at the first of these keys that the file has.
+func (c *Config) wrong(key string, err error, next string, or ...string) error {
+	place := c.file
+	for _, k := range append([]string{key}, or...) {
+		if at := c.places[k]; at != "" {
+			place += ":" + at
+			break
+		}
+	}
+	return &ConfigError{place, key, err, next}
 }
 
 // ProjectConfig is about one project, by the name of its page.
@@ -57,7 +94,7 @@ func LoadConfig(path string) (Config, error) {
 	var c Config
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return c, err
+		return c, &ConfigError{path, "", unPath(err), "name with --config a file that this user may read"}
 	}
 	err = toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(&c)
 	var strict *toml.StrictMissingError
@@ -65,64 +102,106 @@ func LoadConfig(path string) (Config, error) {
 	switch {
 	case errors.As(err, &strict) && len(strict.Errors) > 0:
 		line, column := strict.Errors[0].Position()
-		return c, fmt.Errorf("%s:%d:%d: %s is no key of a kitchen's configuration", path, line, column, strings.Join(strict.Errors[0].Key(), "."))
+		return c, &ConfigError{fmt.Sprintf("%s:%d:%d", path, line, column), strings.Join(strict.Errors[0].Key(), "."),
+			errors.New("it is no key of a kitchen's configuration"), "docs/kitchen.md has them all"}
 	case errors.As(err, &wrong):
 		line, column := wrong.Position()
-		return c, fmt.Errorf("%s:%d:%d: %s", path, line, column, strings.TrimPrefix(wrong.Error(), "toml: "))
+		return c, &ConfigError{fmt.Sprintf("%s:%d:%d", path, line, column), strings.Join(wrong.Key(), "."),
+			errors.New(strings.TrimPrefix(wrong.Error(), "toml: ")), "docs/kitchen.md has an example"}
 	case err != nil:
-		return c, fmt.Errorf("%s: %w", path, err)
+		return c, &ConfigError{path, "", err, "docs/kitchen.md has an example"}
 	}
-	if err := c.check(filepath.Dir(path)); err != nil {
-		return c, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
+	c.file, c.places = path, project.Places(data)
+	return c, c.check(filepath.Dir(path))
 }
+
+const hashHint = "`lighter kitchen --hash` makes one"
 
 func (c *Config) check(dir string) error {
 	if c.TokenHash != "" {
 		if sum, err := hex.DecodeString(strings.TrimPrefix(c.TokenHash, "sha256:")); err != nil || len(sum) != sha256.Size || !strings.HasPrefix(c.TokenHash, "sha256:") {
-			return errors.New("token-hash is no sha256:HEX: `lighter kitchen --hash` makes one of a token")
+			return c.wrong("token-hash", errors.New("it is no sha256:HEX"), hashHint+" of a token")
 		}
-	}
-	if (c.User == "") != (c.PasswordHash == "") {
-		return errors.New("user and password-hash go together")
 	}
 	if c.PasswordHash != "" {
 		if _, err := bcrypt.Cost([]byte(c.PasswordHash)); err != nil {
-			return errors.New("password-hash is none of bcrypt: `lighter kitchen --hash` makes one of a password")
+			return c.wrong("password-hash", errors.New("it is none of bcrypt"), hashHint+" of a password")
 		}
 	}
-	if (c.Cert == "") != (c.Key == "") {
-		return errors.New("cert and key go together")
+	if err := c.together("user", c.User, "password-hash", c.PasswordHash, hashHint+" of a password"); err != nil {
+		return err
+	}
+	if err := c.together("cert", c.Cert, "key", c.Key, "name the file of the other"); err != nil {
+		return err
 	}
 	c.Cert, c.Key = from(dir, c.Cert), from(dir, c.Key)
+	if c.Cert != "" {
+		if err := c.pair(); err != nil {
+			return err
+		}
+	}
 	for i := range c.Webhooks {
-		if err := c.Webhooks[i].check(dir); err != nil {
-			return fmt.Errorf("webhooks[%d]: %w", i, err)
+		if err := c.webhook(i, dir); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (w *Webhook) check(dir string) error {
+// unPath takes a file's name out of an error that is said with it.
+func unPath(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
+// together wants both of two keys or none.
+func (c *Config) together(one, value, other, otherValue, next string) error {
+	if (value == "") == (otherValue == "") {
+		return nil
+	}
+	if value == "" {
+		one, other = other, one
+	}
+	return c.wrong(one, fmt.Errorf("it goes together with %s, which is missing", other), next)
+}
+
+// pair looks whether cert and key are files with which TLS can be spoken.
+func (c *Config) pair() error {
+	for _, f := range []struct{ key, file string }{{"cert", c.Cert}, {"key", c.Key}} {
+		if _, err := os.ReadFile(f.file); err != nil {
+			return c.wrong(f.key, err, "name a PEM file that this user may read, from the directory of the configuration")
+		}
+	}
+	if _, err := tls.LoadX509KeyPair(c.Cert, c.Key); err != nil {
+		return c.wrong("cert", err, "name the PEM files of a certificate and of its own key")
+	}
+	return nil
+}
+
+func (c *Config) webhook(i int, dir string) error {
+	w, name := &c.Webhooks[i], fmt.Sprintf("webhooks[%d]", i)
+	wrong := func(key string, err error, next string) error { return c.wrong(name+"."+key, err, next, name) }
 	u, err := url.Parse(w.URL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return errors.New("url is none of http or https")
+		return wrong("url", errors.New("it is no URL of http or https"), "say where the builds that ended are sent to")
 	}
-	for _, s := range w.States {
+	for j, s := range w.States {
 		if !slices.Contains(states, s) || !history.State(s).Over() {
-			return fmt.Errorf("states: %q is none of done, failed, killed and interrupted", s)
+			return wrong(fmt.Sprintf("states[%d]", j), fmt.Errorf("%q is no state in which a build ends", s), "choose from done, failed, killed and interrupted")
 		}
 	}
 	if w.SecretFile == "" {
-		return errors.New("secret-file is missing: what is sent is signed with what it holds")
+		return wrong("secret-file", errors.New("it is missing"), "name a file: what is sent is signed with what it holds")
 	}
 	data, err := os.ReadFile(from(dir, w.SecretFile))
 	if err != nil {
-		return err
+		return wrong("secret-file", err, "name a file that this user may read, from the directory of the configuration")
 	}
 	if w.secret = bytes.TrimSpace(data); len(w.secret) < 16 {
-		return fmt.Errorf("secret-file %s holds fewer than 16 characters", w.SecretFile)
+		return wrong("secret-file", fmt.Errorf("%s holds fewer than 16 characters", w.SecretFile), "`openssl rand -hex 32` prints enough")
 	}
 	return nil
 }

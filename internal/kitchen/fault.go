@@ -38,13 +38,13 @@ func asFault(err error) fault {
 	case errors.As(err, &unknown):
 		f = fault{http.StatusNotFound, err.Error(), "look for it in the history"}
 	case errors.As(err, &large):
-		f = fault{http.StatusRequestEntityTooLarge, "the request is too large", ""}
+		f = fault{http.StatusRequestEntityTooLarge, fmt.Sprintf("the request has more than %d kB", large.Limit>>10), "send less: no form and no call of this server needs as much"}
 	case errors.Is(err, errQueueFull):
 		f = fault{http.StatusServiceUnavailable, err.Error(), "wait, or take some out of the queue"}
 	case errors.Is(err, errClosing):
-		f = fault{http.StatusServiceUnavailable, err.Error(), ""}
+		f = fault{http.StatusServiceUnavailable, err.Error(), "ask again when it has been started again"}
 	default:
-		f = fault{http.StatusInternalServerError, err.Error(), ""}
+		f = fault{http.StatusInternalServerError, err.Error(), "ask again; where it stays so, `lighter doctor` says what does not work on the server's machine"}
 		if errors.As(err, &hinted) {
 			f.next = hinted.Hint()
 		}

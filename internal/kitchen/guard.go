@@ -46,10 +46,10 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			s.refuse(w, r, http.StatusMisdirectedRequest, "this server is not "+r.Host, "name it in hosts of the configuration, where it should be")
 			return
 		case len(r.RequestURI) > maxURL:
-			s.refuse(w, r, http.StatusRequestURITooLong, "the address is too long", "")
+			s.refuse(w, r, http.StatusRequestURITooLong, "the address is too long", "go there from the overview")
 			return
 		case strings.ContainsAny(r.URL.Path, "\\\x00") || strings.Contains(r.URL.Path, "//") || slices.Contains(strings.Split(r.URL.Path, "/"), ".."):
-			s.refuse(w, r, http.StatusBadRequest, "that is no address of this server", "")
+			s.refuse(w, r, http.StatusBadRequest, "that is no address of this server", "go there from the overview")
 			return
 		case foreign(r, s.origins):
 			s.refuse(w, r, http.StatusForbidden, "the request comes from another site", "open this server's own page, and try there")

@@ -20,29 +20,29 @@ import (
 const (
 	hookTries   = 4
 	hookTimeout = 10 * time.Second
-	maxHooks    = 100 // that wait to be sent; what comes then is dropped, and said
+	maxHooks    = 100 // that wait for one webhook; what comes then is dropped, and said
 )
 
-// hooks tells others of builds that ended. What is sent is signed: the header
+// hooks tells others of builds that ended, each in a queue of its own: one that is
+// dead keeps no other waiting. What is sent is signed: the header
 // Lighter-Signature is "t=SECONDS,v1=HEX", the HMAC-SHA256 of "SECONDS.BODY" with
 // what the webhook's secret-file holds.
 type hooks struct {
-	list   []Webhook
+	list   []hookQueue
 	warn   func(string)
 	client http.Client
 	first  time.Duration // before the second try; each later one waits four times as long
 
 	mu     sync.Mutex
 	closed bool
-	work   chan hookCall
-	done   chan struct{}
+	all    sync.WaitGroup
 	ctx    context.Context
 	cancel context.CancelFunc
 }
 
-type hookCall struct {
-	hook Webhook
-	body []byte
+type hookQueue struct {
+	Webhook
+	bodies chan []byte
 }
 
 // Hooked is what a webhook gets.
@@ -53,11 +53,15 @@ type Hooked struct {
 }
 
 func newHooks(list []Webhook, warn func(string)) *hooks {
-	h := &hooks{list: list, warn: warn, first: time.Second, work: make(chan hookCall, maxHooks), done: make(chan struct{})}
+	h := &hooks{warn: warn, first: time.Second}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	// Where it leads is the configuration's to say, and nobody else's.
 	h.client = http.Client{Timeout: hookTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	go h.run()
+	for _, hook := range list {
+		q := hookQueue{hook, make(chan []byte, maxHooks)}
+		h.list = append(h.list, q)
+		h.all.Go(func() { h.work(q) })
+	}
 	return h
 }
 
@@ -67,19 +71,19 @@ func (h *hooks) send(b history.Build, page string) {
 	if h.closed {
 		return
 	}
-	for _, hook := range h.list {
-		if len(hook.States) > 0 && !slices.Contains(hook.States, string(b.State)) {
-			continue
-		}
-		body, err := json.Marshal(Hooked{"build", b, page})
-		if err != nil {
-			h.warn(err.Error())
+	body, err := json.Marshal(Hooked{"build", b, page})
+	if err != nil {
+		h.warn(err.Error())
+		return
+	}
+	for _, q := range h.list {
+		if len(q.States) > 0 && !slices.Contains(q.States, string(b.State)) {
 			continue
 		}
 		select {
-		case h.work <- hookCall{hook, body}:
+		case q.bodies <- body:
 		default:
-			h.warn("webhook " + host(hook.URL) + ": too many are waiting, and this one was dropped")
+			h.warn("webhook " + host(q.URL) + ": too many are waiting, and this one was dropped")
 		}
 	}
 }
@@ -93,36 +97,49 @@ func host(raw string) string {
 	return u.Host
 }
 
-func (h *hooks) run() {
-	defer close(h.done)
-	for call := range h.work {
-		wait := h.first
-		for try := 1; ; try++ {
-			err := h.call(call)
-			if err == nil {
-				break
-			}
-			if try == hookTries || h.ctx.Err() != nil {
-				h.warn(fmt.Sprintf("webhook %s: %v, after %d tries", host(call.hook.URL), err, try))
-				break
-			}
-			select {
-			case <-time.After(wait):
-			case <-h.ctx.Done():
-			}
-			wait *= 4
+// work sends what comes. What waits when the server has no time left is not sent.
+func (h *hooks) work(q hookQueue) {
+	left := 0
+	for body := range q.bodies {
+		if h.ctx.Err() != nil {
+			left++
+			continue
 		}
+		h.deliver(q.Webhook, body)
+	}
+	if left > 0 {
+		h.warn(fmt.Sprintf("webhook %s: the server ended before %d more were sent", host(q.URL), left))
 	}
 }
 
-func (h *hooks) call(c hookCall) error {
-	req, err := http.NewRequestWithContext(h.ctx, http.MethodPost, c.hook.URL, bytes.NewReader(c.body))
+// deliver tries until it is told, or often enough.
+func (h *hooks) deliver(hook Webhook, body []byte) {
+	wait := h.first
+	for try := 1; ; try++ {
+		err := h.call(hook, body)
+		if err == nil {
+			return
+		}
+		if try == hookTries || h.ctx.Err() != nil {
+			h.warn(fmt.Sprintf("webhook %s: %v, try %d", host(hook.URL), err, try))
+			return
+		}
+		select {
+		case <-time.After(wait):
+		case <-h.ctx.Done():
+		}
+		wait *= 4
+	}
+}
+
+func (h *hooks) call(hook Webhook, body []byte) error {
+	req, err := http.NewRequestWithContext(h.ctx, http.MethodPost, hook.URL, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "lighter-kitchen")
-	req.Header.Set("Lighter-Signature", Sign(c.hook.secret, time.Now(), c.body))
+	req.Header.Set("Lighter-Signature", Sign(hook.secret, time.Now(), body))
 	resp, err := h.client.Do(req)
 	if err != nil {
 		return fmt.Errorf("%w", unURL(err))
@@ -159,13 +176,17 @@ func (h *hooks) close(ctx context.Context) {
 		return
 	}
 	h.closed = true
-	close(h.work)
+	for _, q := range h.list {
+		close(q.bodies)
+	}
 	h.mu.Unlock()
+	done := make(chan struct{})
+	go func() { h.all.Wait(); close(done) }()
 	select {
-	case <-h.done:
+	case <-done:
 	case <-ctx.Done():
 		h.cancel()
-		<-h.done
+		<-done
 	}
 	h.cancel()
 }

@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -125,6 +126,34 @@ func (e *TakenError) Hint() string {
 	return "use that one, or end it, or name another history with $" + history.Variable
 }
 
+// ListenError is an address at which this server cannot listen.
+type ListenError struct {
+	Addr string
+	Err  error
+}
+
+func (e *ListenError) Error() string {
+	err := e.Err
+	var op *net.OpError
+	if errors.As(err, &op) {
+		err = op.Err
+	}
+	return fmt.Sprintf("--listen %s: %v", e.Addr, err)
+}
+
+func (e *ListenError) Unwrap() error { return e.Err }
+
+// Hint is the next step.
+func (e *ListenError) Hint() string {
+	switch {
+	case errors.Is(e.Err, syscall.EADDRINUSE):
+		return "end what listens there, or name another port; port 0 takes one that is free"
+	case errors.Is(e.Err, syscall.EACCES):
+		return "name a port from 1024 on"
+	}
+	return "name an address of this machine"
+}
+
 // complete fills in what was left open, and refuses what others could reach without
 // logging in or read on the way.
 func (o *Options) complete() error {
@@ -135,11 +164,11 @@ func (o *Options) complete() error {
 	}
 	host, _, err := net.SplitHostPort(o.Listen)
 	if err != nil {
-		return fmt.Errorf("--listen %q: want ADDRESS:PORT", o.Listen)
+		return fault{what: fmt.Sprintf("--listen %q is no ADDRESS:PORT", o.Listen), next: "say for example --listen " + DefaultListen}
 	}
 	if o.Proxy != "" {
 		if o.proxy, err = url.Parse(o.Proxy); err != nil || o.proxy.Host == "" || o.proxy.Scheme != "https" && o.proxy.Scheme != "http" {
-			return fmt.Errorf("--behind-proxy %q: want the URL that people open, as https://builds.example.com", o.Proxy)
+			return fault{what: fmt.Sprintf("--behind-proxy %q is no URL", o.Proxy), next: "say the one that people open, as https://builds.example.com"}
 		}
 	}
 	// Who comes by way of a proxy is not on this machine.
@@ -244,13 +273,13 @@ func (s *Server) listen() error {
 	if s.opt.Config.Cert != "" {
 		cert, err := tls.LoadX509KeyPair(s.opt.Config.Cert, s.opt.Config.Key)
 		if err != nil {
-			return fmt.Errorf("cert and key of the configuration: %w", err)
+			return s.opt.Config.wrong("cert", err, "name the PEM files of a certificate and of its own key")
 		}
 		config = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	}
 	l, err := net.Listen("tcp", s.opt.Listen)
 	if err != nil {
-		return fmt.Errorf("--listen: %w", err)
+		return &ListenError{s.opt.Listen, err}
 	}
 	s.listener = netutil.LimitListener(l, maxConnections)
 	if config != nil {

@@ -161,8 +161,12 @@ func (s *Server) buildChosen(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, s.noProject(r))
 		return
 	}
-	if err := r.ParseForm(); err != nil {
-		s.fail(w, r, fault{http.StatusBadRequest, "the form cannot be read", ""})
+	var large *http.MaxBytesError
+	if err := r.ParseForm(); errors.As(err, &large) {
+		s.fail(w, r, err)
+		return
+	} else if err != nil {
+		s.fail(w, r, fault{http.StatusBadRequest, "the form cannot be read", "reload the project's page, and choose anew"})
 		return
 	}
 	form := r.PostForm

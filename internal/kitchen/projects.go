@@ -83,7 +83,7 @@ func places(dirs []string, config *Config) ([]place, error) {
 	}
 	for name := range config.Projects {
 		if !taken[name] {
-			return nil, fmt.Errorf("projects.%s of the configuration is none of %s", name, strings.Join(slices.Sorted(maps.Keys(taken)), ", "))
+			return nil, config.wrong("projects."+name, errors.New("there is no project with a page of that name"), "choose from "+strings.Join(slices.Sorted(maps.Keys(taken)), ", ")+", or name its directory, too")
 		}
 	}
 	return all, nil

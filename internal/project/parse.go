@@ -13,6 +13,8 @@ import (
 // sizeLimit is what a file written by people stays under.
 const sizeLimit = 1 << 20
 
+const bom = "\xef\xbb\xbf" // of editors on Windows
+
 // Load reads a file. Everything that is wrong in it is in the error, each on a
 // line with file, line, column and key (*Problem, joined).
 func Load(path string) (Project, error) {
@@ -24,8 +26,10 @@ func Load(path string) (Project, error) {
 	if err != nil {
 		return p, err
 	}
-	p.Path, err = filepath.Abs(path)
-	return p, err
+	if p.Path, err = filepath.Abs(path); err != nil {
+		return p, err
+	}
+	return p, p.outside(bytes.TrimPrefix(data, []byte(bom)))
 }
 
 // readFile reads a file of bounded size.
@@ -63,7 +67,7 @@ func Shown(path string) string {
 
 // Parse reads the text of a file, which errors call name.
 func Parse(name string, data []byte) (Project, error) {
-	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // editors on Windows
+	data = bytes.TrimPrefix(data, []byte(bom))
 	p := Project{Path: name}
 	r := reader{document: document{file: name, data: data}, places: map[string]int{}}
 	top, err := tree(data)
