@@ -174,24 +174,28 @@ func forgot(out *term.Output, p history.Pruned, say bool) error {
 }
 
 type historyPruneCmd struct {
-	OlderThan age    `placeholder:"720h" help:"Forget builds that are older, but for the last ten of each project (default 4320h, 180 days)."`
-	Keep      size   `placeholder:"SIZE" help:"Forget the oldest until the rest takes no more, as 500MB (default 1GB)."`
+	OlderThan age    `placeholder:"720h" help:"Forget builds that are older, but for the last ten of each project (default 4320h, 180 days, or what a dashboard's configuration says)."`
+	Keep      size   `placeholder:"SIZE" help:"Forget the oldest until the rest takes no more, as 500MB (default 1GB, or what a dashboard's configuration says)."`
 	All       bool   `help:"Forget every build that has ended."`
 	Format    string `enum:"text,json" default:"text" help:"text or json."`
 }
 
 // Run forgets what is old.
 func (c historyPruneCmd) Run(ctx context.Context, out *term.Output) error {
-	keep := cmp.Or(int64(c.Keep), history.DefaultMaxBytes)
-	if c.All {
-		keep = 0
-	}
 	store, err := openHistory(out)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	p, err := store.Prune(ctx, cmp.Or(time.Duration(c.OlderThan), history.DefaultMaxAge), keep)
+	limits, err := store.Limits(ctx)
+	if err != nil {
+		return err
+	}
+	keep := cmp.Or(int64(c.Keep), limits.Bytes)
+	if c.All {
+		keep = 0
+	}
+	p, err := store.Prune(ctx, cmp.Or(time.Duration(c.OlderThan), limits.Age), keep)
 	if err != nil {
 		return err
 	}

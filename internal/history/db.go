@@ -65,7 +65,7 @@ ALTER TABLE logs ADD COLUMN open  INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE logs ADD COLUMN wrong INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE keep ( -- what a dashboard says is kept: one row at most
 	one   INTEGER PRIMARY KEY CHECK (one = 1),
-	age   INTEGER, -- nanoseconds; NULL is for whoever prunes to say
+	age   INTEGER, -- nanoseconds; NULL is as Options have it
 	bytes INTEGER
 ) STRICT;
 `}

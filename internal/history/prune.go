@@ -13,6 +13,35 @@ import (
 // jumps would take all.
 const kept = 10
 
+// Limits are what is kept, as Prune takes it.
+type Limits struct {
+	Age   time.Duration
+	Bytes int64
+}
+
+// SetLimits says what every process keeps of this history from here on, in place of
+// its own Options. What is 0 is theirs.
+func (s *Store) SetLimits(ctx context.Context, l Limits) error {
+	err := s.sound(ctx, func(db *sql.DB) error {
+		_, err := db.ExecContext(ctx, "INSERT OR REPLACE INTO keep VALUES (1, nullif(?, 0), nullif(?, 0))", int64(l.Age), l.Bytes)
+		return err
+	})
+	return s.failed("say what is kept", err)
+}
+
+// Limits is what is kept: what SetLimits has said, or the Options.
+func (s *Store) Limits(ctx context.Context) (Limits, error) {
+	l := Limits{s.opts.MaxAge, s.opts.MaxBytes}
+	err := s.existing(ctx, func(db *sql.DB) error {
+		err := db.QueryRowContext(ctx, "SELECT coalesce(age, ?), coalesce(bytes, ?) FROM keep", int64(l.Age), l.Bytes).Scan((*int64)(&l.Age), &l.Bytes)
+		if errors.Is(err, sql.ErrNoRows) {
+			err = nil
+		}
+		return err
+	})
+	return l, s.failed("see what is kept", err)
+}
+
 // Pruned is what was removed.
 type Pruned struct {
 	Builds int   `json:"builds"`

@@ -34,6 +34,8 @@ type Config struct {
 	Key  string `toml:"key"`
 	// Hosts are further names under which browsers reach the server.
 	Hosts []string `toml:"hosts"`
+	// History is what is kept; nil leaves that as it is.
+	History *HistoryConfig `toml:"history"`
 
 	Projects map[string]ProjectConfig `toml:"projects"`
 	Webhooks []Webhook                `toml:"webhooks"`

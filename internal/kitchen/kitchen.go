@@ -221,6 +221,9 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	if err = s.store.Check(s.ctx); err == nil {
+		err = s.limit()
+	}
+	if err == nil {
 		err = s.listen()
 	}
 	if err != nil {
@@ -319,6 +322,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(s.listener) }()
 	go s.sweep()
+	go s.prune()
 	var err error
 	select {
 	case err = <-failed:
