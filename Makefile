@@ -38,7 +38,7 @@ RACE  = $$($(GO) list $(PACKAGES) | grep -vE '/cmd/|/engine/buildkit')
 # So do those that put much through one goroutine, where it has nothing to find
 # and makes every byte cost ten times as much.
 ALONE := ^Test(Memory|Bulk)
-BULKY := ./internal/codec ./internal/layer
+BULKY = $$(grep -rlE '^func Test(Memory|Bulk)' --include='*_test.go' internal | xargs -n1 dirname | sort -u | sed 's,^,./,')
 
 # golangci-lint is pinned: another version finds other things. GOLANGCI_LINT names
 # one that is built already.

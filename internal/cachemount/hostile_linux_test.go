@@ -71,7 +71,7 @@ func TestHostileTree(t *testing.T) {
 }
 
 // However little a tree takes where it is kept, what is read of it is bounded.
-func TestTreeIsBounded(t *testing.T) {
+func TestBulkTreeIsBounded(t *testing.T) {
 	runs := make([]run, maxParts)
 	for i := range runs {
 		runs[i] = run{noChunk, 1}

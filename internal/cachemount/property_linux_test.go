@@ -134,7 +134,7 @@ func (g *garden) change(t *rapid.T, what, old string, check func(error)) {
 
 // Whatever is done to a directory, after a push the machine that pulls has the
 // same, whether it had nothing or the state before.
-func TestAnyDirectoryTravels(t *testing.T) {
+func TestBulkAnyDirectoryTravels(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := newPlace(t)
 		g := &garden{m: newMachine(t), dir: []string{""}}

@@ -7,7 +7,7 @@ import (
 )
 
 // What was remembered last counts, also when a line is cut short.
-func TestMemory(t *testing.T) {
+func TestRemembers(t *testing.T) {
 	dir := t.TempDir()
 	m, other := NewMemory(dir, "/a/lighter.toml"), NewMemory(dir, "/b/lighter.toml")
 	unlock, err := m.Lock()
