@@ -1,6 +1,7 @@
 package kitchen
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 const (
@@ -20,29 +23,47 @@ const (
 	aPassword = "correct horse"
 )
 
+// locked is a kitchen that asks who one is. Its password's hash is a cheap one: the
+// usual one takes a second and more under the race detector.
 func locked(t *testing.T, change func(*Options)) *Server {
-	lines, err := Hashes(aToken)
+	hash, err := bcrypt.GenerateFromPassword([]byte(aPassword), bcrypt.MinCost)
 	if err != nil {
 		t.Fatal(err)
 	}
-	more, err := Hashes(aPassword)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, token, _ := strings.Cut(lines, "\n")
-	password, _, _ := strings.Cut(more, "\n")
-	path := filepath.Join(t.TempDir(), "kitchen.toml")
-	write(t, path, token+password+"\nuser = \"ann\"\n")
-	config, err := LoadConfig(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config := configOf(t, fmt.Sprintf("user = \"ann\"\npassword-hash = %q\ntoken-hash = \"sha256:%x\"\n", hash, sha256.Sum256([]byte(aToken))))
 	return kitchenFor(t, map[string]string{"web": "log x"}, func(o *Options) {
 		o.Config = config
 		if change != nil {
 			change(o)
 		}
 	})
+}
+
+func configOf(t *testing.T, text string) Config {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "kitchen.toml")
+	write(t, path, text)
+	config, err := LoadConfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// What Hashes writes is what a configuration wants, and takes the secret alone.
+func TestHashes(t *testing.T) {
+	lines, err := Hashes(aPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := configOf(t, lines+"user = \"ann\"\n")
+	d := &door{config: &config}
+	if cost, err := bcrypt.Cost([]byte(d.config.PasswordHash)); err != nil || cost < bcrypt.DefaultCost {
+		t.Errorf("cost %d, %v", cost, err)
+	}
+	if d.login("ann", aPassword) != "ann" || d.login("", aPassword) != "token" || d.login("ann", aToken) != "" || d.login("", aToken) != "" {
+		t.Error("another secret, or not this one")
+	}
 }
 
 func TestLogin(t *testing.T) {
