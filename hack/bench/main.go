@@ -30,6 +30,7 @@ func main() {
 	flag.StringVar(&opt.what, "what", "export,convert", "what to measure, with commas between: export, convert, mounts, caches, pack, kitchen")
 	flag.StringVar(&opt.projects, "projects", "go,rust", "what is packed, with -what pack: go, rust")
 	flag.StringVar(&opt.compression, "compression", "zstd:3", "of images, with -what pack")
+	flag.StringVar(&opt.levels, "levels", "zstd:6,zstd:9,zstd:12,zstd:19", "that packing is tried at besides, with -what pack")
 	flag.IntVar(&opt.files, "files", 20000, "files of the cache mount, with -what mounts")
 	flag.StringVar(&opt.json, "json", "", "write the figures to this file too")
 	touch := flag.Bool("touch", false, "only touch memory, as is done before each measurement")
@@ -60,7 +61,7 @@ func main() {
 
 type options struct {
 	rootfs, stock, lighter, dir, json, what string
-	projects, compression                   string
+	projects, compression, levels           string
 	rounds, files                           int
 }
 

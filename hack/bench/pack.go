@@ -96,6 +96,7 @@ type way struct {
 // packed is what one run came to.
 type packed struct {
 	seconds float64
+	cpu     float64 // seconds of the command and all that it ran, but for an engine
 	pushed  int64
 }
 
@@ -185,7 +186,10 @@ func (b *packBench) step(ctx context.Context, w *way, run []string) (packed, err
 	cmd.Dir, cmd.Env = w.src, append(os.Environ(), w.env...)
 	before, started := b.reg.bytes.Load(), time.Now()
 	out, err := cmd.CombinedOutput()
-	took := packed{time.Since(started).Seconds(), b.reg.bytes.Load() - before}
+	took := packed{seconds: time.Since(started).Seconds(), pushed: b.reg.bytes.Load() - before}
+	if s := cmd.ProcessState; s != nil {
+		took.cpu = (s.UserTime() + s.SystemTime()).Seconds()
+	}
 	if err != nil {
 		return took, fmt.Errorf("%s: %w: %s", strings.Join(run, " "), err, out[max(0, len(out)-3000):])
 	}
@@ -232,7 +236,8 @@ func (b *packBench) compare(ctx context.Context) ([]figure, error) {
 			return nil, err
 		}
 	}
-	return b.figures(), nil
+	figures := b.figures()
+	return figures, b.levels(ctx, string(pristine))
 }
 
 // middle is the median of a list.
