@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/lighter-oci/lighter/internal/project"
@@ -17,11 +15,10 @@ import (
 // out while this one goes on.
 func (p *publishCmd) remember(r *release) error {
 	r.unlock = func() {}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return fmt.Errorf("memory of releases: %w", err)
+	var err error
+	if r.memory, err = publish.MemoryOf(absolute(r.proj.Path)); err != nil {
+		return err
 	}
-	r.memory = publish.NewMemory(filepath.Join(dir, "lighter", "releases"), absolute(r.proj.Path))
 	if !p.DryRun {
 		if r.unlock, err = r.memory.Lock(); err != nil {
 			return err

@@ -87,6 +87,7 @@ type Server struct {
 	connections connections
 	watches     watches
 	studies     studies
+	plans       plans
 	hooks       *hooks
 	pages       map[string]*template.Template
 	assets      assets

@@ -26,6 +26,15 @@ import (
 // that records as builds do, and does what the project's file "do" says.
 func TestMain(m *testing.M) {
 	group.Enter(nil)
+	if count := os.Getenv(planCount); count != "" && len(os.Args) > 2 && os.Args[2] == "--dry-run" {
+		f, err := os.OpenFile(count, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+		if err != nil {
+			panic(err)
+		}
+		fmt.Fprintln(f, os.Args)
+		fmt.Println(`{"version":"1.2.3"}`)
+		os.Exit(0)
+	}
 	if os.Getenv(IDVariable) != "" {
 		os.Exit(build())
 	}

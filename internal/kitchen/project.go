@@ -1,16 +1,12 @@
 package kitchen
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"html/template"
 	"net"
 	"net/http"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,42 +14,6 @@ import (
 	"github.com/lighter-oci/lighter/internal/history"
 	"github.com/lighter-oci/lighter/internal/registry"
 )
-
-// Plan is what a release would be, as `lighter publish --dry-run` says it.
-type Plan struct {
-	Was     string   `json:"was,omitempty"`
-	Version string   `json:"version"`
-	Next    string   `json:"next,omitempty"` // what the commits since the last one would make of it
-	Why     []string `json:"why,omitempty"`
-	Checks  []string `json:"checks"`
-	Images  []struct {
-		Variant    string   `json:"variant,omitempty"`
-		With       string   `json:"with"`
-		Repository string   `json:"repository"`
-		Tags       []string `json:"tags"`
-		Platforms  []string `json:"platforms,omitempty"`
-	} `json:"images"`
-}
-
-// plan asks for it: the same command that publishes, and so the same answer.
-func (s *Server) plan(ctx context.Context, p Project, bump string) (*Plan, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	args := []string{"publish", "--dry-run", "--format=json", "--project=" + filepath.Join(p.Dir, p.File)}
-	if bump != "" {
-		args = append(args, "--bump="+bump)
-	}
-	cmd := exec.CommandContext(ctx, s.opt.Program, args...)
-	var said, out bytes.Buffer
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = p.Dir, s.opt.Env, &out, &said
-	cmd.WaitDelay = time.Second
-	if err := cmd.Run(); err != nil {
-		first, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimSpace(said.String()), "lighter: "), "\n")
-		return nil, errors.New(cmp.Or(first, err.Error()))
-	}
-	var plan Plan
-	return &plan, json.Unmarshal(out.Bytes(), &plan)
-}
 
 // account is a credential that a push will use, without its value.
 type account struct {

@@ -36,6 +36,15 @@ func NewMemory(dir, project string) Memory {
 	return Memory{filepath.Join(dir, hex.EncodeToString(sum[:8]))}
 }
 
+// MemoryOf is that of a project's file among the user's.
+func MemoryOf(project string) (Memory, error) {
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return Memory{}, fmt.Errorf("memory of releases: %w", err)
+	}
+	return NewMemory(filepath.Join(dir, "lighter", "releases"), project), nil
+}
+
 // BusyError is a project that another process is publishing.
 type BusyError struct{}
 
