@@ -42,7 +42,7 @@ func (b *below) reap(command int, ended chan<- syscall.WaitStatus) {
 		var status syscall.WaitStatus
 		pid, err := syscall.Wait4(-1, &status, 0, nil)
 		switch {
-		case err == syscall.EINTR: //nolint:errorlint // as Wait4 makes it
+		case err == syscall.EINTR:
 		case err != nil:
 			return
 		case pid == command:
@@ -103,7 +103,7 @@ func (p proc) kill() {
 	case !ok || now.start != p.start:
 	case err == nil:
 		_ = unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0)
-	case err == unix.ENOSYS: //nolint:errorlint // as PidfdOpen makes it; before Linux 5.3
+	case err == unix.ENOSYS: // before Linux 5.3
 		_ = unix.Kill(p.pid, unix.SIGKILL)
 	}
 }

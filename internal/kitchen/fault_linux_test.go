@@ -17,7 +17,6 @@ import (
 func TestFaultsHaveNextSteps(t *testing.T) {
 	s := kitchenFor(t, map[string]string{"web": ""}, nil)
 	p, _ := s.project("web")
-	of := func(err error) fault { return asFault(err) }
 	asJSON, form := []string{"Content-Type", "application/json"}, []string{"Content-Type", "application/x-www-form-urlencoded"}
 	for _, tt := range []struct {
 		name, method, path, body string
@@ -59,7 +58,7 @@ func TestFaultsHaveNextSteps(t *testing.T) {
 		errQueueFull, errClosing, io.ErrUnexpectedEOF, &http.MaxBytesError{Limit: maxBody}, &history.NotFoundError{}, choiceError{"x"}, s.stop("x"),
 		(Choice{Verb: "x"}).check(p), s.noProject(&http.Request{URL: &url.URL{}}),
 	} {
-		if f := of(err); f.code < 400 || f.what == "" || f.next == "" {
+		if f := asFault(err); f.code < 400 || f.what == "" || f.next == "" {
 			t.Errorf("%v is answered with %+v", err, f)
 		}
 	}

@@ -33,7 +33,11 @@ func TestDeadWebhook(t *testing.T) {
 	}))
 	defer alive.Close()
 	warned := make(chan string, 9)
-	h := newHooks([]Webhook{{URL: dead.URL}, {URL: alive.URL}}, func(what string) { warned <- what })
+	h := newHooks([]Webhook{{URL: dead.URL}, {URL: alive.URL}}, func(what string) {
+		if strings.Contains(what, host(dead.URL)) { // the end may cut an answer of the other off
+			warned <- what
+		}
+	})
 	for n := range maxHooks + 2 { // one is being sent
 		id := strings.Repeat("x", n+1)
 		h.send(history.Build{Begun: history.Begun{ID: id}}, "")
@@ -44,13 +48,13 @@ func TestDeadWebhook(t *testing.T) {
 			<-asked
 		}
 	}
-	if what := <-warned; !strings.Contains(what, host(dead.URL)) || !strings.Contains(what, "dropped") || len(warned) > 0 {
+	if what := <-warned; !strings.Contains(what, "dropped") || len(warned) > 0 {
 		t.Errorf("warned %q, and %d more", what, len(warned))
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	h.close(ended)
-	if what := <-warned + "; " + <-warned; !strings.Contains(what, "try 1; ") || !strings.Contains(what, host(dead.URL)+": the server ended before 100 more") {
+	if what := <-warned + "; " + <-warned; !strings.Contains(what, "try 1; ") || !strings.Contains(what, ": the server ended before 100 more") {
 		t.Errorf("warned %q", what)
 	}
 	h.send(history.Build{}, "") // nobody is there
