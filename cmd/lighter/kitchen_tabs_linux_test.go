@@ -58,8 +58,10 @@ func TestKitchenTabs(t *testing.T) {
 			}
 
 			act(tabs[1], "reload", chromedp.Reload())
+			lines := func() int { return js[int](first, `document.querySelectorAll(".lines li").length`) }
+			tabs[1].ticks(lines() + 10) // and has no other reason to ask anew than this:
 			line.cut()
-			n := js[int](first, `document.querySelectorAll(".lines li").length`)
+			n := lines()
 			for _, b := range tabs {
 				b.ticks(n + 40)
 				b.until("it is connected", `document.getElementById("connection").hidden`)
