@@ -27,7 +27,7 @@ func main() {
 	flag.StringVar(&opt.lighter, "lighter", "bin/lighter", "the binary to measure")
 	flag.StringVar(&opt.dir, "dir", "", "scratch directory with 15 GB of room (default: a temporary one)")
 	flag.IntVar(&opt.rounds, "rounds", 5, "rounds, each with every exporter once")
-	flag.StringVar(&opt.what, "what", "export,convert", "what to measure, with commas between: export, convert, mounts, caches, pack, kitchen")
+	flag.StringVar(&opt.what, "what", "export,convert", "what to measure, with commas between: export, convert, mounts, caches, pack, kitchen, log")
 	flag.StringVar(&opt.projects, "projects", "go,rust", "what is packed, with -what pack: go, rust")
 	flag.StringVar(&opt.compression, "compression", "zstd:3", "of images, with -what pack")
 	flag.StringVar(&opt.levels, "levels", "zstd:6,zstd:9,zstd:12,zstd:19", "that packing is tried at besides, with -what pack")
@@ -98,9 +98,9 @@ func run(ctx context.Context, opt options) error {
 	}
 	var missed error
 	for what := range strings.SplitSeq(opt.what, ",") {
-		measure, ok := map[string]func(context.Context, options) error{"export": exports, "convert": conversions, "mounts": cacheMounts, "caches": caches, "pack": packs, "kitchen": kitchens}[what]
+		measure, ok := map[string]func(context.Context, options) error{"export": exports, "convert": conversions, "mounts": cacheMounts, "caches": caches, "pack": packs, "kitchen": kitchens, "log": logs}[what]
 		if !ok {
-			return fmt.Errorf("-what %s: want export, convert, mounts, caches, pack or kitchen", what)
+			return fmt.Errorf("-what %s: want export, convert, mounts, caches, pack, kitchen or log", what)
 		}
 		fmt.Printf("\n%s\n", what)
 		missed = errors.Join(missed, measure(ctx, opt))

@@ -138,7 +138,7 @@ func TestBuildIsRecordedAndReadBack(t *testing.T) {
 		t.Fatalf("%d builds, %v", len(list), err)
 	}
 	got := list[0]
-	if got.State != Done || got.Digest != "sha256:d" || got.Pushed != 77 || got.Steps.Run != 2 || got.Took < report.Seconds(3*time.Second) ||
+	if got.State != Done || got.Digest != "sha256:d" || got.Pushed != 77 || got.Steps.Run != 2 || got.Took != report.Seconds(time.Second) ||
 		got.Branch != "main" || !got.Dirty || got.Stored == 0 || got.Names[0] != "r/x:1" || got.Log == 0 {
 		t.Errorf("%+v", got)
 	}
@@ -316,5 +316,43 @@ func TestTicket(t *testing.T) {
 	}
 	if got := follow(t, s, gone.ID(), 0); len(got) > 0 {
 		t.Errorf("a build that never began has %d events", len(got))
+	}
+}
+
+// A list and the build's own report tell one time: from the first event to the
+// result, or to its end where there is none, whatever its process did before.
+func TestTookIsOne(t *testing.T) {
+	now := time.Date(2026, 11, 30, 13, 0, 0, 0, time.UTC)
+	s, _ := opened(t, Options{now: func() time.Time { return now }})
+	for _, result := range []bool{true, false} {
+		r, err := s.Begin(Begun{Project: "p", Started: now.Add(-time.Minute)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := report.Seconds(30 * time.Second)
+		r.Add(event.Event{Time: now, Step: &event.Step{ID: "s", Name: "RUN make", Started: &now}})
+		now = now.Add(time.Duration(want))
+		if result {
+			r.Add(event.Event{Time: now, Result: &event.Result{}})
+		}
+		live, err := s.Build(t.Context(), r.ID())
+		if err != nil || live.Took != want {
+			t.Errorf("running: %v, %v", live.Took, err)
+		}
+		now = now.Add(10 * time.Second)
+		if !result {
+			want += report.Seconds(10 * time.Second)
+		}
+		if err := r.End(t.Context(), Outcome{State: Done}); err != nil {
+			t.Fatal(err)
+		}
+		b, err := s.Build(t.Context(), r.ID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rep, err := s.Report(t.Context(), r.ID())
+		if err != nil || b.Took != want || rep.Summary.Took != want {
+			t.Errorf("with a result (%v): the row says %v, the report %v, want %v; %v", result, b.Took, rep.Summary.Took, want, err)
+		}
 	}
 }

@@ -91,11 +91,11 @@ func (s *Store) live(ctx context.Context) ([]Build, error) {
 			if seen[id] {
 				continue // a ticket whose build runs
 			}
-			begun, err := readBegun(s.running(id + ext))
+			begun, first, err := readBegun(s.running(id + ext))
 			if err != nil {
 				continue // taken in meanwhile
 			}
-			b, ok := s.liveBuild(begun, ext)
+			b, ok := s.liveBuild(begun, first, ext)
 			if !ok {
 				continue
 			}
@@ -109,13 +109,13 @@ func (s *Store) live(ctx context.Context) ([]Build, error) {
 // liveBuild is a build of running/. One that nobody runs any more is there while the
 // database cannot take it in: on a full disk, say. It is false where that has just
 // been done.
-func (s *Store) liveBuild(begun Begun, ext string) (Build, bool) {
+func (s *Store) liveBuild(begun Begun, first time.Time, ext string) (Build, bool) {
 	b := Build{Begun: begun, State: Running}
 	if ext == queuedExt {
 		b.State = Queued
 		return b, true
 	}
-	b.Took = report.Seconds(max(s.opts.now().Sub(b.Started), 0))
+	b.Took = report.Seconds(max(s.opts.now().Sub(first), 0))
 	if path := s.running(begun.ID + ext); !held(path) {
 		end, err := lastWords(path)
 		if err != nil {
@@ -125,42 +125,52 @@ func (s *Store) liveBuild(begun Begun, ext string) (Build, bool) {
 		if _, err := os.Stat(s.running(begun.ID + stoppedExt)); err == nil && b.State == Interrupted {
 			b.State = Killed
 		}
-		b.Took = report.Seconds(max(b.Ended.Sub(b.Started), 0))
+		b.Took = report.Seconds(max(b.Ended.Sub(first), 0))
 	}
 	return b, true
 }
 
 // readBegun reads the first lines of a journal, among which Source is as soon as it
-// is known.
-func readBegun(path string) (Begun, error) {
+// is known, and when something first happened: from there a build's time counts, which
+// is what its process began with where nothing has.
+func readBegun(path string) (begun Begun, first time.Time, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return Begun{}, err
+		return begun, first, err
 	}
 	defer f.Close()
 	lines := tail{r: f}
 	data, err := lines.next()
 	if err != nil {
-		return Begun{}, err
+		return begun, first, err
 	}
 	l, err := decode(data)
 	if err == nil && l.Begun == nil {
 		err = errors.New(path + ": a journal without a beginning")
 	}
 	if err != nil {
-		return Begun{}, err
+		return begun, first, err
 	}
-	begun := *l.Begun
+	begun = *l.Begun
 	for range 8 {
 		if data, err = lines.next(); err != nil {
 			break
 		}
-		if l, err := decode(data); err == nil && l.Source != nil {
+		l, ok := readable(data)
+		if ok && l.isEvent() && first.IsZero() {
+			first = l.Time
+		}
+		if ok && l.Source != nil {
 			begun.Source = *l.Source
-			break
+			if !first.IsZero() {
+				break
+			}
 		}
 	}
-	return begun, nil
+	if first.IsZero() {
+		first = begun.Started
+	}
+	return begun, first, nil
 }
 
 // NotFoundError is an ID, or a part of one, that names no build, or several.
@@ -198,8 +208,8 @@ func (s *Store) row(ctx context.Context, id string) (b Build, n int64, err error
 	if _, err := s.Sweep(ctx); err != nil {
 		s.opts.Warn(err)
 	}
-	if begun, err := readBegun(s.running(id + journalExt)); err == nil {
-		if b, ok := s.liveBuild(begun, journalExt); ok {
+	if begun, first, err := readBegun(s.running(id + journalExt)); err == nil {
+		if b, ok := s.liveBuild(begun, first, journalExt); ok {
 			return b, 0, nil
 		}
 	}
@@ -213,8 +223,8 @@ func (s *Store) row(ctx context.Context, id string) (b Build, n int64, err error
 	})
 	if errors.Is(err, sql.ErrNoRows) || err == nil && n == 0 {
 		// Only now: the ticket of a build that has run is there a moment longer.
-		if begun, err := readBegun(s.running(id + queuedExt)); err == nil {
-			b, _ := s.liveBuild(begun, queuedExt)
+		if begun, first, err := readBegun(s.running(id + queuedExt)); err == nil {
+			b, _ := s.liveBuild(begun, first, queuedExt)
 			return b, 0, nil
 		}
 		return b, 0, &NotFoundError{ID: id}

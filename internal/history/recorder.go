@@ -317,7 +317,7 @@ func (s *Store) sweep(ctx context.Context, id, ext string) (bool, error) {
 	if ext == journalExt {
 		return true, s.take(ctx, id, o)
 	}
-	begun, err := readBegun(path)
+	begun, _, err := readBegun(path)
 	if err == nil {
 		if _, err := os.Stat(s.running(id + journalExt)); errors.Is(err, fs.ErrNotExist) {
 			if err := s.takeQueued(ctx, begun, o); err != nil {

@@ -245,7 +245,10 @@ func (t *taking) finish() error {
 	o, r := t.outcome()
 	row := Build{Begun: *t.begun, State: o.State, Ended: o.Time, Error: o.Error, Log: t.logs}
 	row.fill(r)
-	row.Took = report.Seconds(max(o.Time.Sub(row.Started), 0))
+	row.Took = r.Summary.Took // as its terminal has said, without what its process did before
+	if t.last.Seq == 0 {
+		row.Took = report.Seconds(max(o.Time.Sub(row.Started), 0))
+	}
 	rep, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -283,6 +286,9 @@ func (t *taking) outcome() (ended, report.Report) {
 	}
 	if o.Time.IsZero() {
 		o.Time = t.now()
+	}
+	if t.last.Seq > 0 {
+		t.fold.Add(event.Event{Time: o.Time}) // where there is no result, it went on up to here
 	}
 	t.fold.Stages, t.fold.Proofs = o.Stages, o.Proofs
 	r := t.fold.Report()

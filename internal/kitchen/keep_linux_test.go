@@ -77,7 +77,7 @@ func TestHistoryIsKeptAsConfigured(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"[history]\nmax-age = \"180 days\"\n": "kitchen.toml:2:11: ", "[history]\nmax-age = \"-1h\"\n": "want a duration such as 720h",
-		"[history]\nmax-size = \"much\"\n": "kitchen.toml:2:12: ", "[history]\nmax-age = 30\n": "want a duration such as 720h", "[history]\nage = \"1h\"\n": "history.age is no key",
+		"[history]\nmax-size = \"much\"\n": "kitchen.toml:2:12: ", "[history]\nmax-age = 30\n": "want a duration such as 720h", "[history]\nage = \"1h\"\n": "history.age",
 	} {
 		write(t, path, text)
 		if _, err := LoadConfig(path); err == nil || !strings.Contains(err.Error(), want) {
