@@ -52,7 +52,7 @@ func Init(dir string, opt InitOptions) (Initialized, error) {
 		if err != nil {
 			return done, err
 		}
-		drafts = append(drafts, draft{filepath.Join(".github", "workflows", "image.yml"), workflowText, map[string]string{"Action": opt.Action, "Host": ref.Host}})
+		drafts = append(drafts, draft{filepath.Join(".github", "workflows", "image.yml"), workflowText, map[string]any{"Action": opt.Action, "Host": ref.Host, "Packs": f.OnlyPacks()}})
 	}
 	for _, d := range drafts {
 		path := filepath.Join(dir, d.name)

@@ -201,6 +201,38 @@ func loginHost(t *testing.T, dir string) string {
 	return host
 }
 
+// A project without a Dockerfile is packed by its workflow: the action only builds.
+func TestInitForGitHubPacks(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	write(t, "go.mod", "module example.com/app\n")
+	if _, err := project.Init(".", project.InitOptions{GitHub: true, Action: "v1.2.3"}); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(".github/workflows/image.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var w struct {
+		Jobs map[string]struct{ Steps []struct{ Uses, Run string } }
+	}
+	if err := yaml.Unmarshal(raw, &w); err != nil {
+		t.Fatalf("%v\n%s", err, raw)
+	}
+	var runs []string
+	for _, s := range w.Jobs["image"].Steps {
+		if strings.HasPrefix(s.Uses, "lighter-oci/") {
+			t.Errorf("the workflow uses %q", s.Uses)
+		}
+		if s.Run != "" {
+			runs = append(runs, s.Run)
+		}
+	}
+	if len(runs) != 2 || runs[0] != "go install github.com/lighter-oci/lighter/cmd/lighter@v1.2.3" || !strings.Contains(runs[1], "/bin/lighter\" pack ${{") {
+		t.Errorf("%q", runs)
+	}
+}
+
 // What is there stays, byte for byte, and what is missing comes beside it.
 func TestInitOverwritesNothing(t *testing.T) {
 	dir := t.TempDir()
