@@ -168,7 +168,17 @@ func (c historyCompareCmd) pair(ctx context.Context, store *history.Store) (befo
 	before, err = store.Previous(ctx, after)
 	var none *history.NotFoundError
 	if errors.As(err, &none) {
-		err = fmt.Errorf("no earlier build of %s that ended well: name two", projectOf(after))
+		err = &noEarlierError{projectOf(after)}
 	}
 	return before, after, err
+}
+
+// noEarlierError is a build with nothing to compare it with.
+type noEarlierError struct{ of string }
+
+func (e *noEarlierError) Error() string { return "no earlier build of " + e.of + " that ended well" }
+
+// Hint is the next step.
+func (*noEarlierError) Hint() string {
+	return "name two: `lighter history compare BEFORE AFTER`, as `lighter history ls` shows them"
 }

@@ -117,7 +117,7 @@ const commandLine = "command line"
 func (g *graph) firstBuild(f report.Finding) report.Finding {
 	f.Line, f.Reason = 0, report.MissFirstBuild
 	if len(g.Request.CacheFrom) > 0 {
-		f.Text = "no earlier build of this is known here, and the cache that --cache-from names did not have these steps"
+		f.Text = "no earlier build of this is known here, and the caches that were asked did not have these steps"
 		return f
 	}
 	f.Text = "no earlier build of this is known here, so that there was nothing to reuse"

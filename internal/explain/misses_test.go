@@ -309,7 +309,7 @@ func TestFirstBuild(t *testing.T) {
 		t.Error(got)
 	}
 	in.Request.CacheFrom = []engine.Entry{{Type: "registry"}}
-	if got := told(Findings(in)); !strings.Contains(got, "--cache-from names did not have") || strings.Contains(got, "mode=max") {
+	if got := told(Findings(in)); !strings.Contains(got, "the caches that were asked did not have") || strings.Contains(got, "mode=max") {
 		t.Error(got)
 	}
 }

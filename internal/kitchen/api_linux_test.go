@@ -121,6 +121,12 @@ func TestOpenAPIHoldsAgainstAnswers(t *testing.T) {
 			continue
 		}
 		d.holds(tt.path, tt.method, code, text)
+		if code >= 400 && strings.Contains(text, `"next":""`) {
+			t.Errorf("%s %s says no next step: %s", tt.method, tt.at, text)
+		}
+	}
+	if code, text := request(t, s, "POST", "/api/v1/builds", `{}`); code != 415 || strings.Contains(text, `"next":""`) {
+		t.Errorf("%d %s", code, text)
 	}
 	await(t, s, id, history.Done)
 }
