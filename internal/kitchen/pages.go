@@ -61,17 +61,21 @@ var words = template.FuncMap{
 	"stepKey": stepKey,
 	"glyph":   glyph,
 	"label":   variantLabel,
+	"capital": func(s string) string { return strings.ToUpper(s[:1]) + s[1:] },
 	"unit":    unit,
 	"percent": func(part, all int) string { return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(max(all, 1))) },
 }
 
-// variantLabel is the name of a variant; that of the project itself is "" or, on a
-// command line, ".".
-func variantLabel(name string) string {
-	if name == "" || name == "." {
-		return "default"
+// variantLabel is the name of a variant, or of several; that of the project itself
+// is "" or, on a command line, ".".
+func variantLabel(names string) string {
+	list := strings.Split(names, ",")
+	for i, name := range list {
+		if name == "" || name == "." {
+			list[i] = "default"
+		}
 	}
-	return name
+	return strings.Join(list, ", ")
 }
 
 // unit sets the units of a figure apart from its digits, "1m 29s" or "3.21 MB".

@@ -30,13 +30,13 @@ func TestComparisonChart(t *testing.T) {
 	golden(t, "compare.svg", []byte(svg))
 	golden(t, "compare-alone.svg", []byte(report.ComparisonChart{Standalone: true}.SVG(&c)))
 	list := bars(t, svg)
-	// In order: the whole; failed; lost; new; slower; gone; faster.
+	// In order: the whole; failed; lost; new; slower; faster; gone.
 	want := []struct {
 		class string
 		w     float64
 	}{
 		{"bar", 20}, {"bar crit", 30}, {"bar", 1}, {"bar failed", 2}, {"bar cached", 0}, {"bar crit", 8}, {"bar crit", 8},
-		{"bar", 5}, {"bar crit", 10}, {"bar", 4}, {"bar", 10}, {"bar crit", 2},
+		{"bar", 5}, {"bar crit", 10}, {"bar", 10}, {"bar crit", 2}, {"bar", 4},
 	}
 	if len(list) != len(want) {
 		t.Fatalf("%d bars: %+v", len(list), list)

@@ -98,6 +98,9 @@ func Compare(before, after Report) Comparison {
 	slices.SortStableFunc(c.Steps, func(a, b StepDiff) int {
 		switch failed := a.Change == StepFailed; {
 		case failed == (b.Change == StepFailed):
+			if a.Took < 0 && b.Took < 0 {
+				return cmp.Compare(a.Took, b.Took) // below what got worse, what gained most
+			}
 			return cmp.Compare(b.Took, a.Took)
 		case failed:
 			return -1

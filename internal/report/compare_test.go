@@ -59,9 +59,9 @@ func TestCompare(t *testing.T) {
 		{report.StepSlower, "RUN make", seconds(4), "", 0, "", true, true},
 		{report.StepNew, "RUN new", seconds(2.5), "main.go modified", 4, "COPY . .", false, true},
 		{report.StepLost, "COPY . .", seconds(0.5), "main.go modified", 4, "", true, true},
-		{report.StepNotRun, "RUN last", seconds(-0.9), "", 0, "", true, true},
-		{report.StepWon, "RUN won", seconds(-1), "", 0, "", true, true},
 		{report.StepGone, "RUN old", seconds(-2), "", 0, "", true, false},
+		{report.StepWon, "RUN won", seconds(-1), "", 0, "", true, true},
+		{report.StepNotRun, "RUN last", seconds(-0.9), "", 0, "", true, true},
 	}, steps); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}

@@ -67,6 +67,24 @@ func (t Table) Render(width int, style func(row, col int, cell string) string) [
 	return lines
 }
 
+// Filled is the table without the columns in which every cell is empty.
+func (t Table) Filled() Table {
+	t = t.cleaned()
+	cols, _ := t.layout(0)
+	out := Table{}
+	for _, c := range cols {
+		out.Columns = append(out.Columns, t.Columns[c])
+	}
+	for _, row := range t.Rows {
+		cells := make([]string, 0, len(cols))
+		for _, c := range cols {
+			cells = append(cells, row[c])
+		}
+		out.Add(cells...)
+	}
+	return out
+}
+
 // cell is a head where row is -1.
 func (t Table) cell(row, col int) string {
 	if row < 0 {

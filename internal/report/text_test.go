@@ -1,6 +1,7 @@
 package report_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode"
@@ -238,6 +239,17 @@ func TestTable(t *testing.T) {
 
 // Whatever the cells: no line is wider than asked where the columns allow it,
 // no line ends in blanks, and the columns stay under their heads.
+// Pages, too, show no column of which nothing is known.
+func TestTableFilled(t *testing.T) {
+	table := report.Table{Columns: []report.Column{{Name: "a"}, {Name: "empty"}, {Name: "b", Right: true}}}
+	table.Add("1", "", "2")
+	table.Add("3")
+	got := table.Filled()
+	if len(got.Columns) != 2 || !got.Columns[1].Right || !slices.EqualFunc(got.Rows, [][]string{{"1", "2"}, {"3", ""}}, slices.Equal) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestTableFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		table := report.Table{Columns: []report.Column{
