@@ -25,7 +25,7 @@ func TestKitchenPages(t *testing.T) {
 	s.shell("app", `ARG WAIT=true`, `RUN echo it has begun; $WAIT`,
 		`RUN for i in $(seq 500); do printf '\033[3%dm%d\033[0m of a long log, with a line that a phone cannot show without a break\n' $((i%8)) $i; done; seq 100000 > /numbers`)
 	s.write("app/lighter.toml", "image = \"localhost:1/app\"\ntags = [\"{version}\"]\nversion = \"1.2.3\"\nplatforms = [\"linux/amd64\", \"linux/arm64\"]\n[variants.slow]\nargs = { WAIT = \""+s.asleep+"\" }\n")
-	s.shell("failing", `RUN echo compiling; echo 'main.c:12:5: error: expected ; before }'; echo '<b>no tag</b>'; exit 3`)
+	s.shell("failing", `RUN echo compiling; sleep 4; echo 'main.c:12:5: error: expected ; before }'; echo '<b>no tag</b>'; exit 3`)
 	s.write("broken/lighter.toml", "image = \"a/b\"\ntags = [\n")
 	k := s.serve("--builds", "1", "app", "failing", "broken")
 	b := browse(t, k.url)
