@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -42,16 +43,26 @@ func (c historyLogsCmd) Run(ctx context.Context, out *term.Output) error {
 		return err
 	}
 	events := store.Log(ctx, b.ID, step)
-	if c.Follow {
-		events = logsOf(store.Follow(ctx, b.ID, 0), step)
+	buffered := bufio.NewWriterSize(out.Out, 64<<10)
+	var to io.Writer = buffered
+	if c.Follow { // who waits for a line gets it at once
+		events, to = logsOf(store.Follow(ctx, b.ID, 0), step), out.Out
 	}
-	p := logPrinter{out: out, store: store, id: b.ID, alone: step != ""}
+	err = c.print(ctx, to, store, b.ID, step, events)
+	if flushed := buffered.Flush(); err == nil {
+		err = flushed
+	}
+	return err
+}
+
+func (c historyLogsCmd) print(ctx context.Context, to io.Writer, store *history.Store, id, step string, events iter.Seq2[event.Event, error]) error {
+	p := logPrinter{to: to, store: store, id: id, alone: step != ""}
 	if c.Grep != "" {
 		p.only = history.Like(c.Grep)
 	}
 	for e, err := range events {
 		if err == nil && c.Format == "json" {
-			err = writeEvent(out.Out, e)
+			err = writeEvent(to, e)
 		} else if err == nil {
 			err = p.add(ctx, *e.Log)
 		}
@@ -124,7 +135,7 @@ const maxLogLine = 64 << 10
 // logPrinter writes logs as lines of text, with nothing in them that a terminal
 // would obey. Where several steps speak, each begins with its name.
 type logPrinter struct {
-	out   *term.Output
+	to    io.Writer
 	store *history.Store
 	id    string
 	alone bool              // one step only
@@ -179,11 +190,11 @@ func (p *logPrinter) line(ctx context.Context, step string, text []byte) error {
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintln(p.out.Out, "── "+name); err != nil {
+		if _, err := fmt.Fprintln(p.to, "── "+name); err != nil {
 			return err
 		}
 	}
-	_, err := fmt.Fprintln(p.out.Out, report.CleanLine(string(text)))
+	_, err := fmt.Fprintln(p.to, report.CleanLine(string(text)))
 	return err
 }
 
