@@ -66,10 +66,19 @@ func (p *publishCmd) Run(ctx context.Context, out *term.Output, flags *engineFla
 	}
 	p.rec = p.record(ctx, out, flags, r)
 	defer func() { p.rec.end(ctx, err) }()
+	places := newPlaces()
+	defer places.Close()
+	images, err := r.published(places)
+	if err != nil {
+		return err
+	}
+	if err := publish.Ask(ctx, images); err != nil {
+		return err
+	}
 	if err := r.writeVersion(out); err != nil {
 		return err
 	}
-	if err := p.run(ctx, out, flags, r); err != nil {
+	if err := p.run(ctx, out, flags, r, images); err != nil {
 		p.tagged = r.pending.Tagging
 		return errors.Join(err, r.takeBack(out))
 	}
@@ -81,8 +90,26 @@ func (p *publishCmd) Run(ctx context.Context, out *term.Output, flags *engineFla
 	return errors.Join(err, r.memory.Forget())
 }
 
+// published are the images as they are going to be in their registries, without
+// content.
+func (r *release) published(places *places) ([]publish.Image, error) {
+	var images []publish.Image
+	for _, img := range r.Images {
+		ref, err := image.ParseReference(img.Repository)
+		if err != nil {
+			return nil, err
+		}
+		repo, err := places.registry.Repository(ref)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, publish.Image{Variant: img.Variant, Repo: repo, Name: img.Repository, Tags: img.Tags, Fixed: img.Fixed})
+	}
+	return images, nil
+}
+
 // run checks, makes and tags.
-func (p *publishCmd) run(ctx context.Context, out *term.Output, flags *engineFlags, r *release) error {
+func (p *publishCmd) run(ctx context.Context, out *term.Output, flags *engineFlags, r *release, images []publish.Image) error {
 	if err := p.check(ctx, out, r); err != nil {
 		return err
 	}
@@ -90,21 +117,8 @@ func (p *publishCmd) run(ctx context.Context, out *term.Output, flags *engineFla
 	if err != nil {
 		return err
 	}
-	places := newPlaces()
-	defer places.Close()
-	var images []publish.Image
-	for i, img := range r.Images {
-		ref, err := image.ParseReference(img.Repository)
-		if err != nil {
-			return err
-		}
-		repo, err := places.registry.Repository(ref)
-		if err != nil {
-			return err
-		}
-		images = append(images, publish.Image{
-			Variant: img.Variant, Repo: repo, Name: img.Repository, Root: roots[i], Tags: img.Tags, Fixed: img.Fixed,
-		})
+	for i := range images {
+		images[i].Root = roots[i]
 	}
 	ended := p.rec.step("tags", "set tags")
 	tags, err := publish.Tag(ctx, images, r.tagging)

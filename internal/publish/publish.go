@@ -138,6 +138,22 @@ func Tag(ctx context.Context, images []Image, begin func() error) ([]Tagged, err
 	return all, nil
 }
 
+// Ask asks each repository for a tag, before anything is made for it: one that
+// cannot be reached, or lets nobody in, is an error now and not after the work.
+func Ask(ctx context.Context, images []Image) error {
+	asked := map[string]bool{}
+	for _, img := range images {
+		if asked[img.Name] || len(img.Tags) == 0 {
+			continue
+		}
+		asked[img.Name] = true
+		if _, err := img.Repo.Resolve(ctx, img.Tags[0]); err != nil && !errors.Is(err, image.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
 // look reads what the tags stand for, and sorts them.
 func look(ctx context.Context, images []Image) ([]step, error) {
 	var fixed, others []step
