@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -31,7 +30,7 @@ func (b *buildCmd) fromProject(ctx context.Context) (said string, err error) {
 		case b.Variant != "":
 			return "", usageError{fmt.Errorf("--variant %s: there is no %s here: make one with `lighter init`", b.Variant, project.Name)}
 		case b.Context == "":
-			return "", usageError{errors.New(`expected "<context>"`)} // kong's words
+			return "", usageError{noContextError{}}
 		}
 		return "", nil
 	}
@@ -55,6 +54,14 @@ func (b *buildCmd) fromProject(ctx context.Context) (said string, err error) {
 	}
 	return project.Shown(path) + ": " + strings.Join(took, ", "), nil
 }
+
+// noContextError is a build of nothing.
+type noContextError struct{}
+
+func (noContextError) Error() string { return "nothing says what to build" }
+
+// Hint is the next step.
+func (noContextError) Hint() string { return "name the directory, as in `lighter build .`" }
 
 // versioned is a variant of a project, with a version where it needs one: its
 // own, unless another is given.

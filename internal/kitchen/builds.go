@@ -66,12 +66,12 @@ const triedDir = "tried"
 
 // ended gives the ticket back. A child that got as far as its journal has said
 // there how it ended; of another the server says it.
-func (s *Server) ended(j *job, err error) {
+func (s *Server) ended(j *job, stopped bool, err error) {
 	o := history.Outcome{State: history.Failed}
 	switch {
 	case err != nil:
 		o.Error = "cannot start: " + err.Error()
-	case j.stop:
+	case stopped:
 		o.State, o.Error = history.Killed, "stopped before it began"
 	case j.child != nil && j.child.err == nil:
 		o.State = history.Done

@@ -28,7 +28,7 @@ type job struct {
 
 	ticket *history.Ticket
 	child  *child        // once it runs; set under the queue's mu
-	stop   bool          // somebody wants it gone
+	stop   bool          // somebody wants it gone; set under the queue's mu
 	done   chan struct{} // closed when the history knows how it ended
 }
 
@@ -36,7 +36,9 @@ type job struct {
 type queue struct {
 	limit int
 	start func(*job) (*child, error)
-	ended func(*job, error) // after the child is gone; the error is what it could not even start with
+	// ended is called when the child is gone, with whether somebody wanted it gone,
+	// and what it could not even start with.
+	ended func(j *job, stopped bool, err error)
 
 	mu      sync.Mutex
 	waiting []*job // in the order of asking
@@ -104,7 +106,10 @@ func (q *queue) run(j *job) {
 		}
 		<-c.done
 	}
-	q.ended(j, err)
+	q.mu.Lock()
+	stopped := j.stop
+	q.mu.Unlock()
+	q.ended(j, stopped, err)
 	close(j.done)
 	q.mu.Lock()
 	defer q.mu.Unlock()
