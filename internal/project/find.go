@@ -59,8 +59,8 @@ func isTop(dir string) bool {
 }
 
 // outside notes files that lie neither in the project nor in the git work tree that it
-// is in: on another machine others lie there, or none. What a link in it leads to is
-// for whoever made the link.
+// is in: on another machine others lie there, or none. Who writes a path from the root
+// means this machine's, as a library; what a link leads to is for whoever made the link.
 func (p Project) outside(data []byte) error {
 	if len(p.Files) == 0 {
 		return nil
@@ -73,10 +73,13 @@ func (p Project) outside(data []byte) error {
 	}
 	d, at := document{file: Shown(p.Path), data: data}, offsets(data)
 	for i, f := range p.Files {
+		if filepath.IsAbs(f.From) {
+			continue
+		}
 		path := p.Abs(f.From)
 		if rel, err := filepath.Rel(top, path); err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
 			key := "files[" + strconv.Itoa(i) + "].from"
-			d.problem(at[key], key, "%q is outside of %s: copy it into that, or make a link to it there", f.From, what)
+			d.problem(at[key], key, "%q is outside of %s: copy it into that, make a link to it there, or write its path from the root", f.From, what)
 		}
 	}
 	return d.err()

@@ -142,7 +142,7 @@ func (c *Command) short(s string) { *c = Command{"sh", "-c", s} }
 
 // File goes from the project into an image.
 type File struct {
-	From  string `toml:"from,required" is:"path" help:"File or directory of the project, or of the git work tree that it is in."`
+	From  string `toml:"from,required" is:"path" help:"File or directory of the project, or of the git work tree that it is in; with a path from the root, of this machine."`
 	To    string `toml:"to,required" is:"absolute" help:"Path in the image; with / at its end the directory."`
 	Mode  string `toml:"mode" is:"mode" help:"Permissions, as \"0644\" or 0o644. Default: those of the file."`
 	Owner string `toml:"owner" is:"owner" help:"UID or UID:GID. Default: 0:0."`
