@@ -29,15 +29,15 @@ func caches(ctx context.Context, opt options) error {
 	var figures []figure
 	for _, p := range []struct {
 		name string
-		make func(context.Context, string) ([]string, string, error)
+		make func(context.Context, string) (args, sources []string, err error)
 		line string // of source, that makes another program
 	}{{"Go", b.goProject, "func init() { flag.Int(\"change%d\", 0, \"\") }\n"}, {"C", b.cProject, "int change_%d(int x) { return x + 1; }\n"}} {
 		dir := filepath.Join(opt.dir, "project-"+p.name)
-		args, source, err := p.make(ctx, dir)
+		args, sources, err := p.make(ctx, dir)
 		if err != nil {
 			return fmt.Errorf("%s project: %w", p.name, err)
 		}
-		got, err := b.compile(ctx, p.name, dir, source, p.line, args)
+		got, err := b.compile(ctx, p.name, dir, sources, p.line, args)
 		if err != nil {
 			return fmt.Errorf("%s project: %w", p.name, err)
 		}
@@ -108,7 +108,10 @@ func (b *cacheBench) build(ctx context.Context, state string, args ...string) (g
 // compile builds a project on one machine and sends its mounts; then, in each round,
 // changes a source, and builds on that machine, which is warm, on an empty one
 // that has the mounts brought to it, and on one that stays empty.
-func (b *cacheBench) compile(ctx context.Context, name, dir, source, change string, args []string) ([]figure, error) {
+//
+// Of the sources each round changes another one, from the first to the last: some
+// take long to compile, and some do not.
+func (b *cacheBench) compile(ctx context.Context, name, dir string, sources []string, change string, args []string) ([]figure, error) {
 	ref := b.reg + "/" + strings.ToLower(name) + ":mounts"
 	first := b.machine()
 	if _, err := b.build(ctx, first, slices.Concat(args, []string{"--cache-mounts-to", ref, dir})...); err != nil {
@@ -116,6 +119,7 @@ func (b *cacheBench) compile(ctx context.Context, name, dir, source, change stri
 	}
 	var warm, empty, cold []built
 	for round := range b.opt.rounds {
+		source := sources[round*len(sources)/b.opt.rounds]
 		if err := appendTo(filepath.Join(dir, source), fmt.Sprintf(change, round)); err != nil {
 			return nil, err
 		}
@@ -131,7 +135,7 @@ func (b *cacheBench) compile(ctx context.Context, name, dir, source, change stri
 		if err != nil {
 			return nil, err
 		}
-		fmt.Printf("round %d  %-3s warm %5.2f s  empty, restored %5.2f s, after %5.2f s of restoring; cold %5.2f s\n", round+1, name, w.compile, e.compile, e.restore, c.compile)
+		fmt.Printf("round %d  %-3s %-20s warm %5.2f s  empty, restored %5.2f s, after %5.2f s of restoring; cold %5.2f s\n", round+1, name, filepath.Base(source), w.compile, e.compile, e.restore, c.compile)
 		warm, empty, cold = append(warm, w), append(empty, e), append(cold, c)
 	}
 	of := func(list []built, f func(built) float64) float64 {
@@ -168,13 +172,13 @@ func timed(command string) string {
 
 // goProject is a program of this repository, with the modules that it needs in a
 // proxy that is a directory.
-func (b *cacheBench) goProject(ctx context.Context, dir string) (args []string, source string, err error) {
+func (b *cacheBench) goProject(ctx context.Context, dir string) (args, sources []string, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	out, err := exec.CommandContext(ctx, "go", "env", "GOROOT", "GOMODCACHE").Output()
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	where := strings.Fields(string(out))
 	// Built once here, the program leaves what it needs in a module cache.
@@ -182,11 +186,11 @@ func (b *cacheBench) goProject(ctx context.Context, dir string) (args []string, 
 	fetch := exec.CommandContext(ctx, "sh", "-c", `cp -r cmd internal hack go.mod go.sum "$1" && go build -o "$1.bin" ./hack/mkbase && chmod -R u+w "$GOMODCACHE"`, "sh", dir)
 	fetch.Env = append(os.Environ(), "CGO_ENABLED=0", "GOMODCACHE="+mods, "GOPROXY=file://"+where[1]+"/cache/download", "GOSUMDB=off", "GOFLAGS=-mod=mod", "GOCACHE="+mods+"-build")
 	if out, err := fetch.CombinedOutput(); err != nil {
-		return nil, "", fmt.Errorf("%w: %s", err, out)
+		return nil, nil, fmt.Errorf("%w: %s", err, out)
 	}
 	base, err := b.base(ctx, "debian")
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	dockerfile := `FROM base
 COPY . /src
@@ -196,36 +200,43 @@ RUN --mount=type=bind,from=go,target=/usr/local/go --mount=type=bind,from=proxy,
     --mount=type=cache,target=/mod --mount=type=cache,target=/root/.cache/go-build \
     ` + timed("/usr/local/go/bin/go build -o /app ./hack/mkbase") + "\n"
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o644); err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	return []string{"--build-context", "base=oci-layout://" + base, "--build-context", "go=" + where[0], "--build-context", "proxy=" + filepath.Join(mods, "cache/download")},
-		"hack/mkbase/main.go", nil
+		[]string{"hack/mkbase/main.go"}, nil
 }
 
 // cProject is libzstd, as a Go module of this repository carries it, with a
 // Makefile that goes by the times of files.
-func (b *cacheBench) cProject(ctx context.Context, dir string) (args []string, source string, err error) {
+func (b *cacheBench) cProject(ctx context.Context, dir string) (args, sources []string, err error) {
 	out, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/DataDog/zstd").Output()
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	copied := exec.CommandContext(ctx, "sh", "-c", `cp "$1"/*.[chS] "$2" && chmod u+w "$2"/* && touch -d 2020-01-01 "$2"/*`, "sh", strings.TrimSpace(string(out)), dir)
 	if out, err := copied.CombinedOutput(); err != nil {
-		return nil, "", fmt.Errorf("%w: %s", err, out)
+		return nil, nil, fmt.Errorf("%w: %s", err, out)
 	}
 	makefile := "OBJ := /obj\nobjects := $(patsubst %.c,$(OBJ)/%.o,$(wildcard *.c)) $(OBJ)/huf_decompress_amd64.o\n" +
 		"/libzstd.a: $(objects)\n\tar rcs $@ $^\n$(OBJ)/%.o: %.c\n\tgcc -O3 -DZSTD_LEGACY_SUPPORT=0 -c -o $@ $<\n$(OBJ)/%.o: %.S\n\tgcc -c -o $@ $<\n"
 	dockerfile := "FROM base\nCOPY . /src\nWORKDIR /src\nRUN --mount=type=cache,target=/obj " + timed("make -j2") + "\n"
 	for name, content := range map[string]string{"Makefile": makefile, "Dockerfile": dockerfile} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
 	}
+	paths, err := filepath.Glob(filepath.Join(dir, "*.c"))
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, path := range paths {
+		sources = append(sources, filepath.Base(path))
+	}
 	base, err := b.base(ctx, "gcc")
-	return []string{"--build-context", "base=oci-layout://" + base}, "zstd_lazy.c", err
+	return []string{"--build-context", "base=oci-layout://" + base}, sources, err
 }
 
 // base is the OCI layout of a base image.
