@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 )
 
 // exporter is the state of one export.
@@ -32,10 +33,6 @@ func (o *operation) exportRoot(ctx context.Context, req *exportRequest) (*export
 	if err != nil {
 		return nil, err
 	}
-	blob, err := o.tree("") // the session has held it against its digest
-	if err != nil {
-		return nil, err
-	}
 	dir, err := openRoot(ctx, root.Dir)
 	if err != nil {
 		return nil, err
@@ -44,13 +41,26 @@ func (o *operation) exportRoot(ctx context.Context, req *exportRequest) (*export
 	if _, err := dir.recover(); err != nil {
 		return nil, err
 	}
-	e := &exporter{o: o, opt: req.Option, root: root, name: req.Root, rec: root.load()}
-	if err := e.readBase(req.Packs, blob); err != nil {
+	e := &exporter{o: o, opt: req.Option, root: root, name: req.Root}
+	// The directory is listed while what the artifact has comes in.
+	listing, stop := context.WithCancel(ctx)
+	defer stop()
+	var list errgroup.Group
+	list.Go(func() (err error) { e.at, err = scan(listing, dir.fd); return err })
+	if err := e.readBase(req.Packs); err != nil {
+		stop()
+		if list.Wait() == nil {
+			e.at.dirs.close()
+		}
 		return nil, err
 	}
+	if err := list.Wait(); err != nil {
+		return nil, fmt.Errorf("read %s: %w", root.Dir, err)
+	}
+	defer e.at.dirs.close()
 	ctx, over := o.heed(ctx)
 	defer over()
-	res, err := e.run(ctx, dir)
+	res, err := e.run(ctx)
 	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
@@ -62,14 +72,22 @@ func (o *operation) exportRoot(ctx context.Context, req *exportRequest) (*export
 
 // readBase reads what the artifact has. Where that is damaged nothing of it is
 // used again, and this push mends it.
-func (e *exporter) readBase(packs []Pack, blob []byte) error {
+func (e *exporter) readBase(packs []Pack) error {
+	blob, err := e.o.tree("") // the session has held it against its digest
+	if err != nil {
+		return err
+	}
+	e.rec = e.root.load()
 	var known *contents
 	if e.rec != nil {
 		known = e.rec.contents
 	}
-	var err error
 	e.base, err = e.o.contents(packs, known)
-	if err == nil && len(blob) > 0 {
+	switch {
+	case err != nil || len(blob) == 0:
+	case e.rec != nil && e.rec.contents == e.base && e.rec.digest == digest.FromBytes(blob):
+		e.tree = e.rec.tree
+	default:
 		e.tree, err = unpackTree(e.o.agent.Pool, blob, e.base.chunks)
 	}
 	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrForeign) {
@@ -82,11 +100,7 @@ func (e *exporter) readBase(packs []Pack, blob []byte) error {
 	return err
 }
 
-func (e *exporter) run(ctx context.Context, dir *rootDir) (res *exportResult, err error) {
-	if e.at, err = scan(ctx, dir.fd); err != nil {
-		return nil, fmt.Errorf("read %s: %w", e.root.Dir, err)
-	}
-	defer e.at.dirs.close()
+func (e *exporter) run(ctx context.Context) (*exportResult, error) {
 	e.gone = make([]bool, len(e.at.tree))
 	e.pack = newPacker(e.o, e.base)
 	defer e.pack.abort()

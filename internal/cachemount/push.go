@@ -25,7 +25,7 @@ type PushOptions struct {
 	MaxAge time.Duration
 	// Settle is how long after the tag is set the push looks whether it still
 	// stands, where the place cannot tell at once; 0 is three times what lay between
-	// its last look and the tag, and between a fifth of a second and two seconds.
+	// its last look and the tag, and between a tenth of a second and two seconds.
 	Settle time.Duration
 }
 
@@ -162,7 +162,7 @@ func (q *push) usable(ctx context.Context, k Key) (*Mount, error) {
 
 // Bounds of PushOptions.Settle's default, and of how often a push merges.
 const (
-	minSettle = 200 * time.Millisecond
+	minSettle = 100 * time.Millisecond
 	maxSettle = 2 * time.Second
 	maxMerges = 20
 )

@@ -168,6 +168,7 @@ func decodeTree(b []byte, chunks []chunk) (tree, error) {
 	if r.left < 0 {
 		return nil, fmt.Errorf("tree: %w: %w", ErrCorrupt, errParts)
 	}
+	r.tree = make(tree, 0, min(n, len(r.shapes.b)/2)) // of which an entry takes two bytes at least
 	for i := 0; i < n && in.err == nil; i++ {
 		if err := r.get(); err != nil {
 			return nil, fmt.Errorf("tree: %w: entry %d: %w", ErrCorrupt, i, err)
