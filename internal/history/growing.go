@@ -75,10 +75,8 @@ func (g *growing) read(f *os.File) error {
 			}
 		}
 		if g.size-g.begin >= chunkSize {
-			for step, c := range g.steps {
-				if c.spoken {
-					g.marks[step] = append(g.marks[step], stretch{g.begin, g.size - g.begin, c.next()})
-				}
+			for step, m := range g.steps.ended() {
+				g.marks[step] = append(g.marks[step], stretch{g.begin, g.size - g.begin, m})
 			}
 			g.begin = g.size
 		}

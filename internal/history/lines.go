@@ -134,10 +134,8 @@ func (s *Store) count(ctx context.Context, n int64) error {
 				buf = output[:0]
 			}
 		}
-		for step, c := range steps {
-			if c.spoken {
-				marks[key{step, first}] = c.next()
-			}
+		for step, m := range steps.ended() {
+			marks[key{step, first}] = m
 		}
 		return nil
 	})

@@ -104,3 +104,14 @@ func (c counters) of(step string) *counter {
 	}
 	return at
 }
+
+// ended ends a stretch: the marks of the steps that have spoken in it.
+func (c counters) ended() map[string]mark {
+	marks := map[string]mark{}
+	for step, at := range c {
+		if at.spoken {
+			marks[step] = at.next()
+		}
+	}
+	return marks
+}

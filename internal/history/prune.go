@@ -42,6 +42,15 @@ func (s *Store) Limits(ctx context.Context) (Limits, error) {
 	return l, s.failed("see what is kept", err)
 }
 
+// Trim removes what is beyond the Limits.
+func (s *Store) Trim(ctx context.Context) error {
+	l, err := s.Limits(ctx)
+	if err == nil {
+		_, err = s.Prune(ctx, l.Age, l.Bytes)
+	}
+	return err
+}
+
 // Pruned is what was removed.
 type Pruned struct {
 	Builds int   `json:"builds"`

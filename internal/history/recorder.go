@@ -218,10 +218,8 @@ func (r *Recorder) End(ctx context.Context, o Outcome) error {
 	err = errors.Join(r.lost, err, r.file.Close())
 	if took := r.store.take(ctx, r.begun.ID, o); took != nil {
 		err = errors.Join(err, took)
-	} else if keep, failed := r.store.Limits(ctx); failed != nil {
-		err = errors.Join(err, failed)
-	} else if _, pruned := r.store.Prune(ctx, keep.Age, keep.Bytes); pruned != nil {
-		err = errors.Join(err, pruned)
+	} else {
+		err = errors.Join(err, r.store.Trim(ctx))
 	}
 	return r.store.failed("record build "+Short(r.begun.ID), err)
 }

@@ -210,11 +210,7 @@ func (t *taking) flush() (err error) {
 	if _, err := t.tx.ExecContext(t.ctx, "INSERT INTO chunks VALUES (?, ?, ?, ?)", t.n, t.first, t.last.Seq, data); err != nil {
 		return err
 	}
-	for step, c := range t.steps {
-		if !c.spoken {
-			continue
-		}
-		m := c.next()
+	for step, m := range t.steps.ended() {
 		if _, err := t.tx.ExecContext(t.ctx, "INSERT INTO logs VALUES (?, ?, ?, ?, ?, ?, ?)", t.n, step, t.first, m.line, m.lines, m.open, m.wrong); err != nil {
 			return err
 		}

@@ -47,11 +47,7 @@ func (s *Server) limit() error {
 // nobody builds.
 func (s *Server) prune() {
 	for {
-		limits, err := s.store.Limits(s.ctx)
-		if err == nil {
-			_, err = s.store.Prune(s.ctx, limits.Age, limits.Bytes)
-		}
-		if err != nil && s.ctx.Err() == nil {
+		if err := s.store.Trim(s.ctx); err != nil && s.ctx.Err() == nil {
 			s.opt.Warn(err.Error())
 		}
 		select {
