@@ -50,10 +50,10 @@ type Kept struct {
 	over     bool // the keeper's number may soon be another's
 }
 
-// Start starts a command of this program, or of a newer one that has taken its place, in
-// a session of its own. Where this process is killed, the
-// command has lastWords to end; then all that came of it is killed. Its context is
-// not looked at, nor are its ExtraFiles.
+// Start starts a command of this program, or of a newer one that has taken its place,
+// in a session of its own. Where this process is killed, the command has lastWords to
+// end; then all that came of it is killed. Its context is not looked at, nor are its
+// ExtraFiles.
 func Start(cmd *exec.Cmd, lastWords time.Duration) (*Kept, error) {
 	return start(cmd, &syscall.SysProcAttr{Setsid: true}, lastWords, ours)
 }

@@ -38,8 +38,8 @@ type child struct {
 	err  error // how it ended, after done
 }
 
-// startChild runs program; out gets what it prints, nil is nowhere. Where this process dies, the kernel closes the tie, and
-// the child ends itself.
+// startChild runs program; out gets what it prints, nil is nowhere. Where this process
+// dies, the kernel closes the tie, and the child ends itself.
 func startChild(program, dir string, args, env []string, out io.Writer) (*child, error) {
 	read, write, err := os.Pipe()
 	if err != nil {
