@@ -123,10 +123,10 @@ func (c *convertCmd) Run(ctx context.Context, out *term.Output) (err error) {
 	started := time.Now()
 	ended := rec.step("convert", "convert "+from.Short()+" to "+to.Short())
 	got, notes, err := copyImage(ctx, src, dst, image.CopyOptions{
-		Variants: variants, Chunked: c.chunked, Force: c.ForceCompression, Pool: pool, Journal: journal(), Report: func(e event.Event) {
+		Variants: variants, Chunked: c.chunked, Force: c.ForceCompression, Pool: pool, Journal: journal(), Report: dst.told(func(e event.Event) {
 			view.Add(e)
-			rec.converted(e, to)
-		},
+			rec.converted(e, dst.sent, to)
+		}),
 	})
 	view.Close()
 	ended(err)
@@ -169,15 +169,15 @@ func (c *convertCmd) record(ctx context.Context, out *term.Output, from, to imag
 	return startRecording(ctx, out, begun, "")
 }
 
-// converted records an event of a copy. What went to a registry was pushed there.
-func (r *recording) converted(e event.Event, to image.Location) {
+// converted records an event of a copy. What was converted was sent there, too.
+func (r *recording) converted(e event.Event, sent event.LayerAction, to image.Location) {
 	r.add(e)
-	if e.Layer == nil || e.Layer.Action != event.LayerConverted || to.Transport != image.InRegistry {
+	if e.Layer == nil || e.Layer.Action != event.LayerConverted || sent == "" {
 		return
 	}
-	pushed := *e.Layer
-	pushed.Action, pushed.Took, pushed.Where = event.LayerPushed, 0, to.Short()
-	r.add(event.Event{Time: e.Time, Layer: &pushed})
+	l := *e.Layer
+	l.Action, l.Took, l.Where = sent, 0, to.Short()
+	r.add(event.Event{Time: e.Time, Layer: &l})
 }
 
 // Resume is what the same command does after an interruption.

@@ -7,8 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/lighter-oci/lighter/internal/codec"
+	"github.com/lighter-oci/lighter/internal/event"
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/image/daemon"
 	"github.com/lighter-oci/lighter/internal/registry"
@@ -145,15 +147,36 @@ type writable struct {
 	names []string
 	// narrow answers what of the image ref is to be copied; nil is all of it.
 	narrow func(ctx context.Context, src image.Source, ref string) (string, error)
+	// sent is what a layer is that went there; "" where only finish knows.
+	sent event.LayerAction
 	// finish is called when all has been written and answers notes; discard is
 	// called always.
-	finish  func(ctx context.Context) ([]string, error)
+	finish  func(ctx context.Context, report func(event.Event)) ([]string, error)
 	discard func()
+}
+
+// told hands on the events of an image.Copy, for which every layer that travels is
+// pushed, in the words of the place.
+func (w *writable) told(report func(event.Event)) func(event.Event) {
+	return func(e event.Event) {
+		if e.Layer != nil && e.Layer.Action == event.LayerPushed {
+			if w.sent == "" {
+				return
+			}
+			l := *e.Layer
+			l.Action = w.sent
+			e.Layer = &l
+		}
+		report(e)
+	}
 }
 
 // target opens a location to write to.
 func (p *places) target(ctx context.Context, l image.Location) (*writable, error) {
-	nothing := &writable{finish: func(context.Context) ([]string, error) { return nil, nil }, discard: func() {}}
+	nothing := &writable{
+		sent:   event.LayerWritten,
+		finish: func(context.Context, func(event.Event)) ([]string, error) { return nil, nil }, discard: func() {},
+	}
 	if info, err := os.Stat(l.Path); err == nil && info.IsDir() && l.Transport != image.InLayout {
 		return nil, usageError{errors.New(l.String() + ": it is a directory: name a file")}
 	}
@@ -170,7 +193,7 @@ func (p *places) target(ctx context.Context, l image.Location) (*writable, error
 		if err != nil {
 			return nil, err
 		}
-		nothing.Target, nothing.names = repo, []string{ref.Tag}
+		nothing.Target, nothing.names, nothing.sent = repo, []string{ref.Tag}, event.LayerPushed
 		return nothing, nil
 	case image.InLayout:
 		layout, err := image.NewLayout(l.Path)
@@ -184,10 +207,10 @@ func (p *places) target(ctx context.Context, l image.Location) (*writable, error
 		if err != nil {
 			return nil, err
 		}
-		finish := func(context.Context) ([]string, error) { return nil, archive.Finish() }
-		return &writable{Target: archive, names: []string{l.Ref}, finish: finish, discard: archive.Discard}, nil
+		finish := func(context.Context, func(event.Event)) ([]string, error) { return nil, archive.Finish() }
+		return &writable{Target: archive, names: []string{l.Ref}, sent: event.LayerWritten, finish: finish, discard: archive.Discard}, nil
 	case image.InDockerArchive:
-		return staged(daemon.File{Path: l.Path}, filepath.Dir(l.Path), l)
+		return staged(daemon.File{Path: l.Path}, filepath.Dir(l.Path), l, l.Short())
 	case image.InDocker, image.InContainerd:
 		kind := "docker"
 		if l.Transport == image.InContainerd {
@@ -197,7 +220,7 @@ func (p *places) target(ctx context.Context, l image.Location) (*writable, error
 		if err != nil {
 			return nil, err
 		}
-		return staged(to, "", l)
+		return staged(to, "", l, l.Short())
 	}
 	return nil, fmt.Errorf("%s: nothing can be written there", l)
 }
@@ -229,20 +252,20 @@ func (p *places) prove(ctx context.Context, l image.Location, got *image.Copied,
 }
 
 // staged is a destination that takes an image as a whole; until then it lies
-// in a directory under dir.
-func staged(to daemon.Target, dir string, l image.Location) (*writable, error) {
+// in a directory under dir. said is what notes call it.
+func staged(to daemon.Target, dir string, l image.Location, said string) (*writable, error) {
 	stage, err := daemon.Stage(to, dir, []string{l.Ref})
 	if err != nil {
 		return nil, err
 	}
-	finish := func(ctx context.Context) ([]string, error) {
-		loaded, err := stage.Finish(ctx)
+	finish := func(ctx context.Context, report func(event.Event)) ([]string, error) {
+		loaded, err := stage.Finish(ctx, func(l event.Layer) { report(event.Event{Time: time.Now(), Layer: &l}) })
 		if err != nil {
 			return nil, err
 		}
 		var notes []string
 		if len(loaded.Left) > 0 {
-			notes = append(notes, fmt.Sprintf("%s takes one platform, %s; left behind: %s", l.Short(), loaded.Platform, strings.Join(loaded.Left, ", ")))
+			notes = append(notes, fmt.Sprintf("%s takes one platform, %s; left behind: %s", said, loaded.Platform, strings.Join(loaded.Left, ", ")))
 		}
 		if loaded.Decoded > 0 {
 			layers := "1 zstd layer"
@@ -272,6 +295,6 @@ func copyImage(ctx context.Context, src *readable, dst *writable, opts image.Cop
 	if err != nil {
 		return nil, nil, err
 	}
-	notes, err := dst.finish(ctx)
+	notes, err := dst.finish(ctx, opts.Report)
 	return got, append(src.notes, notes...), err
 }

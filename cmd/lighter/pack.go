@@ -156,7 +156,7 @@ func (p *packCmd) run(ctx context.Context, out *term.Output) (root digest.Digest
 	run := packing{packCmd: p, pool: pool, sending: sending, places: places, base: spec.Base, lies: lies, report: view.Add, rec: rec, hide: hidden(proj)}
 	for i := range to {
 		run.to = append(run.to, &to[i])
-		to[i].report = pack.Sent(to[i].where(), spec.Base.DiffIDs(), run.add)
+		to[i].report = pack.Sent(to[i].where(), to[i].sent, spec.Base.DiffIDs(), run.add)
 	}
 	hiding := &hiding{hide: run.hide, part: map[string][]byte{}, to: run.add}
 	img, err := pack.Make(ctx, pack.Options{Builds: builds, Spec: spec, Pool: pool, Ahead: run.ahead, Compiled: p.release.compiled, Report: hiding.add})
@@ -304,6 +304,9 @@ func (r *packing) finish(ctx context.Context, out *term.Output) error {
 		}
 		want := image.VerifyOptions{ForceBase: d.layers.Force, BaseDiffIDs: r.base.DiffIDs()}
 		proofs, err := r.places.prove(ctx, d.location, d.copied, d.variants, want)
+		if err == nil && len(proofs) == 0 {
+			continue // an archive for Docker, which is not, either
+		}
 		if err != nil {
 			return fmt.Errorf("packed, but reading it back failed: %w", err)
 		}

@@ -208,7 +208,7 @@ func (d *delivery) open(ctx context.Context, p *places) error {
 			return err
 		}
 		d.into = target.Name()
-		to, err := staged(target, "", image.Location{Transport: image.InDocker, Ref: strings.Join(d.names, ",")})
+		to, err := staged(target, "", image.Location{Transport: image.InDocker, Ref: strings.Join(d.names, ",")}, target.Name())
 		if err != nil {
 			return err
 		}

@@ -76,7 +76,9 @@ const (
 	LayerCompressed LayerAction = "compressed" // a tar was made into a blob
 	LayerConverted  LayerAction = "converted"  // a blob was made into another blob
 	LayerReused     LayerAction = "reused"     // the blob existed and was right
-	LayerPushed     LayerAction = "pushed"     // the blob travelled
+	LayerPushed     LayerAction = "pushed"     // the blob travelled to a registry
+	LayerLoaded     LayerAction = "loaded"     // the blob travelled to a daemon
+	LayerWritten    LayerAction = "written"    // the blob went into a file or a directory
 	LayerMounted    LayerAction = "mounted"    // the registry linked it from another repository
 	LayerExists     LayerAction = "exists"     // the destination had it
 )
@@ -91,7 +93,7 @@ type Layer struct {
 	In     int64         `json:"in,omitempty"`     // bytes of the tar
 	Out    int64         `json:"out,omitempty"`    // bytes of the blob
 	Took   time.Duration `json:"took,omitempty"`   // nanoseconds
-	Where  string        `json:"where,omitempty"`  // repository it went to
+	Where  string        `json:"where,omitempty"`  // repository, daemon or file it went to
 }
 
 // MountAction says what became of a cache mount that travels between machines.

@@ -215,11 +215,12 @@ func (l logger) Write(p []byte) (int, error) {
 var _ io.Writer = logger{}
 
 // Sent tells report of layers in the words of a build, for a copy of plain layers
-// to where: what is converted is compressed, and pushed. What was sent ahead
-// counts once. Layers that image.Copy says are another's stay converted.
-func Sent(where string, base []digest.Digest, report func(event.Event)) func(event.Event) {
+// to where: what is converted is compressed, and what travels becomes sent; "" says
+// nothing of that. What was sent ahead counts once. Layers that image.Copy says are
+// another's stay converted.
+func Sent(where string, sent event.LayerAction, base []digest.Digest, report func(event.Event)) func(event.Event) {
 	var mu sync.Mutex
-	pushed := map[string]bool{}
+	there := map[string]bool{}
 	return func(e event.Event) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -230,18 +231,24 @@ func Sent(where string, base []digest.Digest, report func(event.Event)) func(eve
 			return
 		}
 		l := *e.Layer
-		if pushed[l.Digest] {
+		if there[l.Digest] {
 			return
 		}
-		if made := l; l.Action == event.LayerConverted {
+		switch made := l; l.Action {
+		case event.LayerConverted:
 			if !slices.Contains(base, digest.Digest(l.DiffID)) {
 				made.Action = event.LayerCompressed
 			}
 			report(event.Event{Time: e.Time, Layer: &made})
-			l.Action, l.Took = event.LayerPushed, 0
+			l.Action, l.Took = sent, 0
+		case event.LayerPushed:
+			l.Action = sent
+		}
+		if l.Action == "" {
+			return
 		}
 		l.Where = where
-		pushed[l.Digest] = l.Action == event.LayerPushed
+		there[l.Digest] = l.Action == sent
 		report(event.Event{Time: e.Time, Layer: &l})
 	}
 }

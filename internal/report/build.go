@@ -116,6 +116,7 @@ const (
 	wayContext way = iota
 	wayPulled
 	wayPushed
+	wayLoaded
 	wayWritten
 	wayMounts // beside what Mount events count
 )
@@ -149,8 +150,9 @@ func (b *Build) layer(e event.Layer) {
 		b.layerOrder = append(b.layerOrder, e.Digest)
 	}
 	l.add(e)
-	if e.Action == event.LayerPushed {
-		key := moveKey{wayPushed, e.Where + "\x00" + e.Digest}
+	way, ok := map[event.LayerAction]way{event.LayerPushed: wayPushed, event.LayerLoaded: wayLoaded, event.LayerWritten: wayWritten}[e.Action]
+	if ok {
+		key := moveKey{way, e.Where + "\x00" + e.Digest}
 		b.moved[key] = max(b.moved[key], e.Out)
 	}
 }
@@ -239,7 +241,7 @@ func (b *Build) rows() []Layer {
 		}
 		// Engines push configs beside layers; a blob of which nothing but its
 		// journey is known is one, unless that holds for all.
-		known := func(l Layer) bool { return l.Codec != "" || l.Made != "" }
+		known := func(l Layer) bool { return l.Codec != "" || l.DiffID != "" || l.Made != "" }
 		if slices.ContainsFunc(rows, known) {
 			rows = slices.DeleteFunc(rows, func(l Layer) bool { return !known(l) })
 		}
@@ -260,6 +262,8 @@ func (b *Build) movedBytes() Moved {
 			m.Pulled += n
 		case wayPushed:
 			m.Pushed += n
+		case wayLoaded:
+			m.Loaded += n
 		case wayWritten:
 			m.Written += n
 		case wayMounts:

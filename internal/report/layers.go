@@ -23,8 +23,8 @@ type Layer struct {
 	Took     Seconds           `json:"seconds,omitempty"`     // of compressing or converting, not of sending
 	MBps     float64           `json:"mbPerSecond,omitempty"` // In / Took, 10⁶ bytes
 	Made     event.LayerAction `json:"made,omitempty"`        // compressed, converted or reused
-	Sent     event.LayerAction `json:"sent,omitempty"`        // pushed, mounted or exists; the most work of several destinations
-	Where    []string          `json:"where,omitempty"`       // repositories it is in now
+	Sent     event.LayerAction `json:"sent,omitempty"`        // pushed, loaded, written, mounted or exists; the most work of several destinations
+	Where    []string          `json:"where,omitempty"`       // repositories, daemons and files it is in now
 	Verdict  *Verdict          `json:"verdict,omitempty"`
 }
 
@@ -98,14 +98,14 @@ func (p Proof) those(are func(Verdict) bool) []Proven {
 
 // work orders what can happen at several destinations; -1 is nothing.
 func work(sent event.LayerAction) int {
-	return slices.Index([]event.LayerAction{event.LayerExists, event.LayerMounted, event.LayerPushed}, sent)
+	return slices.Index([]event.LayerAction{event.LayerExists, event.LayerMounted, event.LayerWritten, event.LayerLoaded, event.LayerPushed}, sent)
 }
 
 // add folds one event about the blob into its row. A codec or size that the
 // event does not know changes nothing.
 func (l *Layer) add(e event.Layer) {
 	switch e.Action {
-	case event.LayerPushed, event.LayerMounted, event.LayerExists:
+	case event.LayerPushed, event.LayerLoaded, event.LayerWritten, event.LayerMounted, event.LayerExists:
 		if work(e.Action) > work(l.Sent) {
 			l.Sent = e.Action
 		}

@@ -108,9 +108,31 @@ func TestLayersOfUnknownCodec(t *testing.T) {
 	}
 }
 
+// A daemon and a file are no registry.
+func TestLayerThatIsNotPushed(t *testing.T) {
+	var b report.Build
+	for _, e := range []event.Layer{
+		{Action: event.LayerExists, Digest: "sha256:a", DiffID: "sha256:d", Out: 1, Where: "podman"},
+		{Action: event.LayerLoaded, Digest: "sha256:b", DiffID: "sha256:e", Codec: "gzip", Out: 20, Where: "podman"},
+		{Action: event.LayerWritten, Digest: "sha256:b", DiffID: "sha256:e", Codec: "gzip", Out: 20, Where: "file"},
+	} {
+		b.Add(event.Event{Layer: &e})
+	}
+	r := b.Report()
+	if diff := cmp.Diff(report.Moved{Total: 40, Loaded: 20, Written: 20}, r.Summary.Moved); diff != "" {
+		t.Errorf("bytes moved (-want +got):\n%s", diff)
+	}
+	if got, want := strings.Join(r.LayerTable().Render(0, nil), "\n"), ""+
+		"layer  codec   out\n"+
+		"a              1 B  already there\n"+
+		"b      gzip   20 B  loaded"; got != want {
+		t.Errorf("table:\n%s\nwant:\n%s", got, want)
+	}
+}
+
 // What several destinations say comes to the same in any order.
 func TestLayerSentInAnyOrder(t *testing.T) {
-	actions := []event.LayerAction{event.LayerPushed, event.LayerMounted, event.LayerExists}
+	actions := []event.LayerAction{event.LayerPushed, event.LayerLoaded, event.LayerWritten, event.LayerMounted, event.LayerExists}
 	for n := 1; n <= len(actions); n++ {
 		for range 10 {
 			some := append([]event.LayerAction{}, actions[len(actions)-n:]...)

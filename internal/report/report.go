@@ -64,7 +64,8 @@ type Moved struct {
 	Context int64 `json:"context"` // from the client to the engine: build context, Dockerfile
 	Pulled  int64 `json:"pulled"`  // base images and remote cache
 	Pushed  int64 `json:"pushed"`  // layers to registries
-	Written int64 `json:"written"` // files to the client's disk
+	Loaded  int64 `json:"loaded"`  // layers to daemons of this machine
+	Written int64 `json:"written"` // files and layers to the client's disk
 	Mounts  int64 `json:"mounts"`  // contents of cache mounts, both ways, and the agent that carries them
 }
 
@@ -73,7 +74,7 @@ type Image struct {
 	Total  int64 `json:"total"`
 	Made   int64 `json:"made"`   // compressed or converted in this build
 	Pushed int64 `json:"pushed"` // travelled to a registry
-	Kept   int64 `json:"kept"`   // the registry had or linked them
+	Kept   int64 `json:"kept"`   // the registry had or linked them, or the daemon had them
 }
 
 // State is how far a step got.

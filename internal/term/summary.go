@@ -120,7 +120,7 @@ func movedParts(m report.Moved) []string {
 	for _, p := range []struct {
 		name  string
 		bytes int64
-	}{{"context", m.Context}, {"pulled", m.Pulled}, {"pushed", m.Pushed}, {"written", m.Written}, {"cache mounts", m.Mounts}} {
+	}{{"context", m.Context}, {"pulled", m.Pulled}, {"pushed", m.Pushed}, {"loaded", m.Loaded}, {"written", m.Written}, {"cache mounts", m.Mounts}} {
 		if p.bytes*moreThan > m.Total {
 			parts = append(parts, p.name+" "+report.Bytes(p.bytes))
 		}

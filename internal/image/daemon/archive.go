@@ -193,7 +193,7 @@ func (a *archive) writeBlob(ctx context.Context, tw *tar.Writer, f file, buf []b
 		return &sourceError{f.blob.desc.Digest, err}
 	}
 	defer ra.Close()
-	pushed := layerEvent(event.LayerPushed, *f.blob, ra, a.where)
+	loaded := layerEvent(event.LayerLoaded, *f.blob, ra, a.where)
 	open := func() (io.ReadCloser, error) { return io.NopCloser(content.NewReader(ra)), nil }
 	size, want := ra.Size(), f.blob.desc.Digest
 	if a.plain && sniff(ra) == codec.Zstd {
@@ -201,7 +201,7 @@ func (a *archive) writeBlob(ctx context.Context, tw *tar.Writer, f file, buf []b
 		if size, err = a.copy(ctx, io.Discard, open, f.blob, buf); err != nil {
 			return err
 		}
-		pushed.In, want = size, f.blob.diffID
+		loaded.In, want = size, f.blob.diffID
 		a.decoded++
 	}
 	if err := tw.WriteHeader(header(f.name, size)); err != nil {
@@ -218,9 +218,9 @@ func (a *archive) writeBlob(ctx context.Context, tw *tar.Writer, f file, buf []b
 	if a.verify && !verifier.Verified() {
 		return &sourceError{f.blob.desc.Digest, errors.New("its bytes have another digest")}
 	}
-	pushed.Took = time.Since(started)
+	loaded.Took = time.Since(started)
 	if f.blob.layer && a.report != nil {
-		a.report(pushed)
+		a.report(loaded)
 	}
 	return nil
 }

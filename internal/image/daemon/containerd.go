@@ -245,9 +245,9 @@ func (c *containerdConn) put(ctx context.Context, src content.Provider, b blob, 
 	if n == 0 && b.desc.Size > 0 {
 		return exists, 0, nil // another namespace has it, and the offset to write from was its end
 	}
-	pushed := layerEvent(event.LayerPushed, b, ra, where)
-	pushed.Took = time.Since(started)
-	return pushed, n, nil
+	loaded := layerEvent(event.LayerLoaded, b, ra, where)
+	loaded.Took = time.Since(started)
+	return loaded, n, nil
 }
 
 func (c *containerdConn) copy(ctx context.Context, w content.Writer, ra content.ReaderAt, desc ocispec.Descriptor) (int64, error) {

@@ -39,7 +39,7 @@ type Target interface {
 	// those that the daemon lacks.
 	//
 	// report, which may be nil, is called for every layer, from one goroutine:
-	// LayerPushed when it has travelled, LayerExists when it did not have to.
+	// LayerLoaded (of a file LayerWritten) when it has travelled, LayerExists when it did not have to.
 	// Where the daemon turns out to miss a layer that it seemed to have,
 	// everything is sent again, and reported again.
 	//

@@ -72,7 +72,7 @@ func (p *peer) tryLoad(ctx context.Context, src *source, root ocispec.Descriptor
 	loaded, err := p.target.Load(ctx, src, root, names, func(e event.Layer) {
 		l.events = append(l.events, e)
 		switch e.Action {
-		case event.LayerPushed:
+		case event.LayerLoaded:
 			l.pushed = append(l.pushed, e.Digest)
 		case event.LayerExists:
 			l.exists = append(l.exists, e.Digest)

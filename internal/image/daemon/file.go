@@ -56,7 +56,12 @@ func (f File) Load(ctx context.Context, src content.Provider, root ocispec.Descr
 	if err != nil {
 		return nil, err
 	}
-	a := &archive{src: src, where: f.Name(), report: report, pool: f.Pool, plain: true, verify: true}
+	written := func(l event.Layer) {
+		if l.Action = event.LayerWritten; report != nil {
+			report(l)
+		}
+	}
+	a := &archive{src: src, where: f.Name(), report: written, pool: f.Pool, plain: true, verify: true}
 	if a.pool == nil {
 		a.pool = codec.NewPool(0)
 		defer a.pool.Close()

@@ -8,6 +8,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/lighter-oci/lighter/internal/event"
 	"github.com/lighter-oci/lighter/internal/image"
 )
 
@@ -87,8 +88,9 @@ func (s *Staged) Tag(ctx context.Context, desc ocispec.Descriptor, b []byte, nam
 	return s.LayoutTarget.Tag(ctx, desc, b, "")
 }
 
-// Finish loads what was tagged, and discards it here.
-func (s *Staged) Finish(ctx context.Context) (*Loaded, error) {
+// Finish loads what was tagged, with the reports of Target.Load, and discards it
+// here.
+func (s *Staged) Finish(ctx context.Context, report func(event.Layer)) (*Loaded, error) {
 	defer s.Discard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,7 +102,7 @@ func (s *Staged) Finish(ctx context.Context) (*Loaded, error) {
 		return nil, err
 	}
 	defer layout.Close()
-	loaded, err := s.to.Load(ctx, Provider(layout), s.root, s.names, nil)
+	loaded, err := s.to.Load(ctx, Provider(layout), s.root, s.names, report)
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/opencontainers/image-spec/specs-go"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/lighter-oci/lighter/internal/event"
 	"github.com/lighter-oci/lighter/internal/image"
 	"github.com/lighter-oci/lighter/internal/image/imagetest"
 )
@@ -82,7 +83,15 @@ func stage(t *testing.T, target Target, src *source, root ocispec.Descriptor, na
 	if _, err := image.Copy(t.Context(), from, ref, s, names, image.CopyOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := s.Finish(t.Context())
+	did := map[event.LayerAction]int{}
+	loaded, err := s.Finish(t.Context(), func(l event.Layer) { did[l.Action]++ })
+	want := event.LayerLoaded
+	if _, file := target.(File); file {
+		want = event.LayerWritten
+	}
+	if err == nil && (did[want] == 0 || len(did) > 1) {
+		t.Errorf("layers are %v, want %s", did, want)
+	}
 	if left := files(t, tmp); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
 	}
@@ -134,7 +143,7 @@ func TestStageNames(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Finish(t.Context()); err == nil {
+	if _, err := s.Finish(t.Context(), nil); err == nil {
 		t.Error("nothing was tagged, and it loads")
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 0 {
