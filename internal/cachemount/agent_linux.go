@@ -2,6 +2,7 @@ package cachemount
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -88,7 +89,7 @@ func (o *operation) run(ctx context.Context, m message) error {
 
 func (o *operation) answer(ctx context.Context, m message) (any, error) {
 	if m.kind == msgImport || m.kind == msgExport {
-		o.data = &dataReader{c: o.c} // a tree follows, whatever becomes of the request
+		o.data = &dataReader{c: o.c} // which follow, whatever becomes of the request
 	}
 	switch m.kind {
 	case msgImport:
@@ -136,9 +137,17 @@ func (o *operation) root(name string) (Root, error) {
 	return r, nil
 }
 
-// tree reads a tree's blob off the stream, nil for none. It is what want says, or
-// anything where that is "".
+// tree reads a tree's blob off the stream.
 func (o *operation) tree(want digest.Digest) ([]byte, error) {
+	b, err := o.rest()
+	if err == nil && want.Algorithm().FromBytes(b) != want {
+		return nil, corrupt("tree %s has the content of %s", want, want.Algorithm().FromBytes(b))
+	}
+	return b, err
+}
+
+// rest reads data to its end.
+func (o *operation) rest() ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(o.data, maxTree+1))
 	if err != nil {
 		return nil, err
@@ -147,16 +156,34 @@ func (o *operation) tree(want digest.Digest) ([]byte, error) {
 		return nil, corrupt("a tree of more than %d bytes", maxTree)
 	}
 	o.data = nil
-	if want != "" && want.Algorithm().FromBytes(b) != want {
-		return nil, corrupt("tree %s has the content of %s", want, want.Algorithm().FromBytes(b))
-	}
 	return b, nil
+}
+
+// base reads what an export is held against.
+func (o *operation) base() (exportBase, error) {
+	var base exportBase
+	b, err := o.rest()
+	if err == nil {
+		if err = json.Unmarshal(b, &base); err != nil {
+			err = fmt.Errorf("%w: %w", ErrVersion, err)
+		}
+	}
+	return base, err
+}
+
+// wantTree asks for the base's tree.
+func (o *operation) wantTree(tree digest.Digest) ([]byte, error) {
+	if err := o.c.send(msgWant, wanted{Tree: true}); err != nil {
+		return nil, err
+	}
+	o.data = &dataReader{c: o.c}
+	return o.tree(tree)
 }
 
 // want asks for ranges of packs and calls each as it comes, with a function that
 // reads the next bytes of it.
 func (o *operation) want(ranges []packRange, each func(i int, read func(b []byte) error) error) error {
-	if err := o.c.send(msgWant, wanted{ranges}); err != nil {
+	if err := o.c.send(msgWant, wanted{Ranges: ranges}); err != nil {
 		return err
 	}
 	o.data = &dataReader{c: o.c}

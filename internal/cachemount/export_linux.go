@@ -42,12 +42,12 @@ func (o *operation) exportRoot(ctx context.Context, req *exportRequest) (*export
 		return nil, err
 	}
 	e := &exporter{o: o, opt: req.Option, root: root, name: req.Root}
-	// The directory is listed while what the artifact has comes in.
+	// The directory is listed while the session finds out what the artifact has.
 	listing, stop := context.WithCancel(ctx)
 	defer stop()
 	var list errgroup.Group
 	list.Go(func() (err error) { e.at, err = scan(listing, dir.fd); return err })
-	if err := e.readBase(req.Packs); err != nil {
+	if err := e.readBase(); err != nil {
 		stop()
 		if list.Wait() == nil {
 			e.at.dirs.close()
@@ -72,23 +72,26 @@ func (o *operation) exportRoot(ctx context.Context, req *exportRequest) (*export
 
 // readBase reads what the artifact has. Where that is damaged nothing of it is
 // used again, and this push mends it.
-func (e *exporter) readBase(packs []Pack) error {
-	blob, err := e.o.tree("") // the session has held it against its digest
+func (e *exporter) readBase() error {
+	e.rec = e.root.load()
+	base, err := e.o.base()
 	if err != nil {
 		return err
 	}
-	e.rec = e.root.load()
 	var known *contents
 	if e.rec != nil {
 		known = e.rec.contents
 	}
-	e.base, err = e.o.contents(packs, known)
+	e.base, err = e.o.contents(base.Packs, known)
 	switch {
-	case err != nil || len(blob) == 0:
-	case e.rec != nil && e.rec.contents == e.base && e.rec.digest == digest.FromBytes(blob):
+	case err != nil || base.Tree == "":
+	case e.rec != nil && e.rec.contents == e.base && e.rec.digest == base.Tree:
 		e.tree = e.rec.tree
 	default:
-		e.tree, err = unpackTree(e.o.agent.Pool, blob, e.base.chunks)
+		var blob []byte
+		if blob, err = e.o.wantTree(base.Tree); err == nil {
+			e.tree, err = unpackTree(e.o.agent.Pool, blob, e.base.chunks)
+		}
 	}
 	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrForeign) {
 		if e.o.data != nil {

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lighter-oci/lighter/internal/image"
 )
@@ -25,7 +28,7 @@ type PushOptions struct {
 	MaxAge time.Duration
 	// Settle is how long after the tag is set the push looks whether it still
 	// stands, where the place cannot tell at once; 0 is three times what lay between
-	// its last look and the tag, and between a tenth of a second and two seconds.
+	// its last look and the tag, and between a twentieth of a second and two seconds.
 	Settle time.Duration
 }
 
@@ -73,11 +76,13 @@ func Push(ctx context.Context, p Place, s *Session, mounts []PushMount, o PushOp
 		return nil, err
 	}
 	defer release(src)
-	base, err := read(ctx, src, p.Name)
-	if err != nil && !useless(err) {
-		return nil, err
-	}
-	q := &push{p: p, s: s, o: o, base: base, store: &store{src, p.Target}}
+	q := &push{p: p, s: s, o: o, store: &store{src, p.Target}}
+	q.read = sync.OnceValue(func() (err error) {
+		if q.base, err = read(ctx, src, p.Name); useless(err) {
+			return nil
+		}
+		return err
+	})
 	for i := range mounts {
 		if err := q.export(ctx, &mounts[i], len(mounts)-i); err != nil {
 			return &q.out, err
@@ -86,10 +91,11 @@ func Push(ctx context.Context, p Place, s *Session, mounts []PushMount, o PushOp
 	if len(q.made) == 0 {
 		return &q.out, nil
 	}
+	q.remember = sync.OnceValue(func() error { return q.confirm(ctx, mounts) })
 	if err := q.publish(ctx); err != nil {
 		return &q.out, err
 	}
-	return &q.out, q.confirm(ctx, mounts)
+	return &q.out, q.remember()
 }
 
 // push is the state of one Push.
@@ -97,8 +103,11 @@ type push struct {
 	p     Place
 	s     *Session
 	o     PushOptions
-	base  *Artifact
 	store *store
+
+	read     func() error // what the name stands for, once, into base
+	base     *Artifact
+	remember func() error // once, what the directories were like
 
 	out  Pushed
 	made []Mount // what was exported
@@ -108,10 +117,6 @@ type push struct {
 // export reads one directory, of left that are still to come with it. An error
 // is one after which none of the others can be read.
 func (q *push) export(ctx context.Context, m *PushMount, left int) error {
-	base, err := q.usable(ctx, m.Key)
-	if err != nil {
-		return err
-	}
 	o := q.o.Export
 	if q.o.MaxSize > 0 {
 		share := max(1, (q.o.MaxSize-q.size)/int64(left))
@@ -120,7 +125,14 @@ func (q *push) export(ctx context.Context, m *PushMount, left int) error {
 		}
 	}
 	now := time.Now()
-	made, res, err := q.s.exportMount(ctx, m.Root, base, q.store, o)
+	var lost error
+	made, res, err := q.s.exportMount(ctx, m.Root, func() (base *Mount, err error) {
+		base, lost = q.usable(ctx, m.Key)
+		return base, lost
+	}, q.store, o)
+	if lost != nil {
+		return lost
+	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", m.Key, err)
 	}
@@ -140,32 +152,45 @@ func (q *push) export(ctx context.Context, m *PushMount, left int) error {
 // usable is the mount as the last artifact has it, or an empty one where the
 // place has lost a part of it: then all is sent again.
 func (q *push) usable(ctx context.Context, k Key) (*Mount, error) {
+	if err := q.read(); err != nil {
+		return nil, err
+	}
 	found := q.base.Find(k)
 	if found == nil {
 		return &Mount{}, nil
 	}
-	m := *found
-	for i := range m.Packs {
-		has, err := q.p.Target.Has(ctx, m.Packs[i].descriptor())
-		if err != nil {
-			return nil, err
-		}
-		if !has {
-			return &Mount{}, nil
-		}
+	parts := []ocispec.Descriptor{found.Tree}
+	for i := range found.Packs {
+		parts = append(parts, found.Packs[i].descriptor())
 	}
-	if has, err := q.p.Target.Has(ctx, m.Tree); err != nil || !has {
+	var lost atomic.Bool
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(askAtOnce)
+	for _, part := range parts {
+		g.Go(func() error {
+			has, err := q.p.Target.Has(ctx, part)
+			if !has {
+				lost.Store(true)
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil || lost.Load() {
 		return &Mount{}, err
 	}
+	m := *found
 	return &m, nil
 }
 
 // Bounds of PushOptions.Settle's default, and of how often a push merges.
 const (
-	minSettle = 100 * time.Millisecond
+	minSettle = 50 * time.Millisecond
 	maxSettle = 2 * time.Second
 	maxMerges = 20
 )
+
+// askAtOnce is how many parts of a mount are asked after at a time.
+const askAtOnce = 8
 
 // swapper is a target that sets a name on the condition that it still stands for
 // what it did; image.ErrMoved is wrapped where it does not.
@@ -292,24 +317,22 @@ func (q *push) mark(k Key, newer bool) {
 	}
 }
 
-// put puts the documents.
+// put uploads the config, and the manifest where that does not come with its name,
+// as it does to a registry.
 func (q *push) put(ctx context.Context, conf, manifest document) error {
-	has, err := q.p.Target.Has(ctx, conf.desc)
+	up, err := q.p.Target.Upload(ctx)
 	if err != nil {
 		return err
 	}
-	if !has {
-		up, err := q.p.Target.Upload(ctx)
-		if err != nil {
-			return err
-		}
-		defer up.Abort()
-		if _, err := up.Write(conf.b); err != nil {
-			return err
-		}
-		if err := up.Commit(ctx, conf.desc); err != nil {
-			return err
-		}
+	defer up.Abort()
+	if _, err := up.Write(conf.b); err != nil {
+		return err
+	}
+	if err := up.Commit(ctx, conf.desc); err != nil {
+		return err
+	}
+	if _, ok := q.p.Target.(swapper); !ok {
+		return nil
 	}
 	return q.p.Target.PutManifest(ctx, manifest.desc, manifest.b)
 }
@@ -322,7 +345,9 @@ func (q *push) stands(ctx context.Context, took time.Duration) (bool, error) {
 	if wait == 0 {
 		wait = min(max(3*took, minSettle), maxSettle)
 	}
-	if err := sleep(ctx, wait); err != nil {
+	settled := time.Now().Add(wait)
+	_ = q.remember() // Push says what was wrong with it
+	if err := sleep(ctx, time.Until(settled)); err != nil {
 		return false, err
 	}
 	if _, err := q.look(ctx); err != nil {

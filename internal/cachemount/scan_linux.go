@@ -29,6 +29,9 @@ type scanned struct {
 	unkept int // names that cannot be kept, and are left out
 }
 
+// fewEntries is what there is room for at first.
+const fewEntries = 1024
+
 type scanner struct {
 	*scanned
 	ctx   context.Context
@@ -59,6 +62,9 @@ func scan(ctx context.Context, root int) (*scanned, error) {
 
 func (s *scanner) add(e entry, st *unix.Stat_t) int32 {
 	fill(&e, st, s.hours)
+	if n := len(s.tree); n == cap(s.tree) { // twice the room: append gives a quarter more, and copies all of it five times
+		s.tree, s.stats, s.disk = slices.Grow(s.tree, n+fewEntries), slices.Grow(s.stats, n+fewEntries), slices.Grow(s.disk, n+fewEntries)
+	}
 	s.tree = append(s.tree, e)
 	s.stats = append(s.stats, statOf(st))
 	s.disk = append(s.disk, min(st.Size, st.Blocks*512))

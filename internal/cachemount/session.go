@@ -2,6 +2,7 @@ package cachemount
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/lighter-oci/lighter/internal/image"
 )
@@ -88,7 +90,7 @@ func (s *Session) importMount(ctx context.Context, root string, m *Mount, from *
 			}
 			switch msg.kind {
 			case msgWant:
-				if err := s.give(ctx, msg, m.Packs, from); err != nil {
+				if err := s.give(ctx, msg, m, from); err != nil {
 					return err
 				}
 			default:
@@ -115,11 +117,15 @@ func (s *Session) sendTree(ctx context.Context, m *Mount, from *store) error {
 }
 
 // give sends what the agent wants.
-func (s *Session) give(ctx context.Context, msg message, packs []Pack, from *store) error {
+func (s *Session) give(ctx context.Context, msg message, m *Mount, from *store) error {
 	var want wanted
 	if err := msg.decode(msgWant, &want); err != nil {
 		return err
 	}
+	if want.Tree {
+		return s.sendTree(ctx, m, from)
+	}
+	packs := m.Packs
 	for _, r := range want.Ranges {
 		if r.Pack < 0 || r.Pack >= len(packs) || r.Offset < 0 || r.Length < 0 || r.Length > packs[r.Pack].Size-r.Offset {
 			return fmt.Errorf("%w: it wants %d bytes at %d of pack %d of %d", ErrVersion, r.Length, r.Offset, r.Pack, len(packs))
@@ -181,18 +187,26 @@ func (h *heeding) Write(p []byte) (int, error) {
 }
 
 // exportMount has the agent send what the directory root holds and base, the
-// mount as the artifact has it, does not. What comes is uploaded.
-func (s *Session) exportMount(ctx context.Context, root string, base *Mount, to *store, o ExportOptions) (m *Mount, out Exported, err error) {
+// mount as the artifact has it, does not. What comes is uploaded. While base is
+// asked for the agent lists the directory.
+func (s *Session) exportMount(ctx context.Context, root string, base func() (*Mount, error), to *store, o ExportOptions) (m *Mount, out Exported, err error) {
 	err = s.do(ctx, func() error {
-		if err := s.c.send(msgExport, exportRequest{Root: root, Packs: base.Packs, Option: o}); err != nil {
+		if err := s.c.send(msgExport, exportRequest{Root: root, Option: o}); err != nil {
 			return err
 		}
-		if err := s.sendTree(ctx, base, to); err != nil {
-			return err
-		}
-		r := &receiver{s: s, ctx: ctx, base: base, to: to}
+		r := &receiver{s: s, to: to}
+		r.commits, r.ctx = errgroup.WithContext(ctx)
+		r.commits.SetLimit(commitsAtOnce)
 		defer r.abort()
-		var err error
+		err := s.stream(func(w io.Writer) (err error) {
+			if r.base, err = base(); err != nil {
+				return err
+			}
+			return json.NewEncoder(w).Encode(exportBase{r.base.Packs, r.base.Tree.Digest})
+		})
+		if err != nil {
+			return err
+		}
 		m, out, err = r.run()
 		return err
 	})
@@ -217,34 +231,42 @@ type exportResult struct {
 	Tree digest.Digest `json:"tree"`
 }
 
+// commitsAtOnce is how many blobs a registry may still be at while the next comes.
+const commitsAtOnce = 2
+
 // receiver takes an export in.
 type receiver struct {
 	s    *Session
-	ctx  context.Context
+	ctx  context.Context // ends when a commit fails
 	base *Mount
 	to   *store
 
-	up    image.Upload // the pack that is coming, or the tree
-	packs []Pack
-	sent  int64
-	err   error // why it gave up; the agent is told to stop
+	up      image.Upload // the pack that is coming, or the tree
+	commits *errgroup.Group
+	packs   []Pack
+	sent    int64
+	err     error // why it gave up; the agent is told to stop
 }
 
 func (r *receiver) run() (*Mount, Exported, error) {
 	for {
 		msg, err := r.s.c.next()
 		if err != nil {
-			return nil, Exported{}, errors.Join(r.err, ignoreStopped(r.err, err))
+			ours := r.failed()
+			return nil, Exported{}, errors.Join(ours, ignoreStopped(ours, err))
 		}
 		if msg.kind == msgResult {
 			var res exportResult
-			if err := errors.Join(r.err, msg.decode(msgResult, &res)); err != nil {
+			if r.err != nil {
+				return nil, Exported{}, r.failed()
+			}
+			if err := msg.decode(msgResult, &res); err != nil {
 				return nil, Exported{}, err
 			}
 			return r.finish(res)
 		}
 		if msg.kind == msgWant { // the agent sends nothing meanwhile, and knows how it ends
-			if err := r.s.give(r.ctx, msg, r.base.Packs, r.to); err != nil {
+			if err := r.s.give(r.ctx, msg, r.base, r.to); err != nil {
 				return nil, Exported{}, err
 			}
 			continue
@@ -258,6 +280,15 @@ func (r *receiver) run() (*Mount, Exported, error) {
 		}
 		r.s.c.recycle(msg.body)
 	}
+}
+
+// failed is why it gave up, or what of it the registry did not take. Nothing can
+// be sent any more.
+func (r *receiver) failed() error {
+	if err := r.commits.Wait(); err != nil {
+		return err
+	}
+	return r.err
 }
 
 // ignoreStopped leaves the agent's answer to a stop out of what is reported.
@@ -290,31 +321,30 @@ func (r *receiver) take(msg message) (err error) {
 		if err := msg.decode(msgPacked, &p.Index); err != nil {
 			return err
 		}
-		p.Digest, p.Size, err = r.commit(mediaTypePack)
-		if err == nil {
-			err = p.check()
+		if p.Digest, p.Size, err = r.commit(mediaTypePack); err != nil {
+			return err
 		}
 		r.packs = append(r.packs, p)
-		return err
+		return p.check()
 	}
 	return fmt.Errorf("%w: %q in an export", ErrVersion, msg.kind)
 }
 
-// commit ends the blob that came.
+// commit ends the blob that came. Whether it has arrived failed tells.
 func (r *receiver) commit(mediaType string) (digest.Digest, int64, error) {
 	if r.up == nil {
 		return "", 0, fmt.Errorf("%w: an export without content", ErrVersion)
 	}
-	d, n := r.up.Written()
-	if err := r.up.Commit(r.ctx, ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: n}); err != nil {
-		return "", 0, err
-	}
+	up := r.up
+	d, n := up.Written()
+	r.commits.Go(func() error { return up.Commit(r.ctx, ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: n}) })
 	r.up = nil
 	r.sent += n
 	return d, n, nil
 }
 
 func (r *receiver) abort() {
+	_ = r.commits.Wait()
 	if r.up != nil {
 		r.up.Abort()
 	}
@@ -323,6 +353,9 @@ func (r *receiver) abort() {
 // finish is the mount that the export makes.
 func (r *receiver) finish(res exportResult) (*Mount, Exported, error) {
 	d, n, err := r.commit(mediaTypeTree)
+	if err == nil {
+		err = r.failed()
+	}
 	if err != nil {
 		return nil, Exported{}, err
 	}

@@ -147,9 +147,10 @@ func (t tree) match(other tree) []int32 {
 }
 
 // without leaves the marked entries out, with all that is in them or another
-// name of them.
+// name of them. The tree that it is of is used up.
 func (t tree) without(gone []bool) (out tree, from []int32) {
 	to := make([]int32, len(t))
+	out, from = t[:0], make([]int32, 0, len(t))
 	for i := range t {
 		e := t[i]
 		if gone[i] || e.parent >= 0 && to[e.parent] < 0 || e.same != 0 && to[e.same] < 0 {

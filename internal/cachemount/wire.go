@@ -19,7 +19,7 @@ import (
 //	hello                            hello
 //	import, data … end (the tree)    want
 //	data … end (what is wanted)      want … result
-//	export, data … end (the tree)    want
+//	export, data … end (the base)    want
 //	data … end                       pack, data …, packed; pack …; data (the tree); result
 //	confirm                          result
 //
@@ -64,12 +64,16 @@ type importRequest struct {
 	Option ImportOptions `json:"options"`
 }
 
-// exportRequest asks for what a mount's directory has now. The tree of the last
-// artifact follows as data, nothing where there is none.
+// exportRequest asks for what a mount's directory has now. What the last artifact
+// has of it, exportBase, follows as data once it is known.
 type exportRequest struct {
 	Root   string        `json:"root"`
-	Packs  []Pack        `json:"packs"`
 	Option ExportOptions `json:"options"`
+}
+
+type exportBase struct {
+	Packs []Pack        `json:"packs"`
+	Tree  digest.Digest `json:"tree"` // "" for none
 }
 
 // confirmRequest says that what was exported is in the artifact now.
@@ -78,9 +82,11 @@ type confirmRequest struct {
 	Packs []Pack `json:"packs"`
 }
 
-// wanted are ranges of packs, whose bytes are to be sent one after the other.
+// wanted are ranges of packs, whose bytes are to be sent one after the other, or
+// the tree.
 type wanted struct {
-	Ranges []packRange `json:"ranges"`
+	Tree   bool        `json:"tree,omitempty"`
+	Ranges []packRange `json:"ranges,omitempty"`
 }
 
 // packRange is a part of a pack that the request named, by its number there.
