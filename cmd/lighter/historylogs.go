@@ -56,22 +56,28 @@ func (c historyLogsCmd) Run(ctx context.Context, out *term.Output) error {
 }
 
 func (c historyLogsCmd) print(ctx context.Context, to io.Writer, store *history.Store, id, step string, events iter.Seq2[event.Event, error]) error {
+	if c.Format == "json" {
+		for e, err := range events {
+			if err == nil {
+				err = writeEvent(to, e)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	}
 	p := logPrinter{to: to, store: store, id: id, alone: step != ""}
 	if c.Grep != "" {
 		p.only = history.Like(c.Grep)
 	}
-	for e, err := range events {
-		if err == nil && c.Format == "json" {
-			err = writeEvent(to, e)
-		} else if err == nil {
-			err = p.add(ctx, *e.Log)
+	for line, err := range history.LinesOf(events) {
+		if err == nil {
+			err = p.line(ctx, line.Step, line.Text)
 		}
 		if err != nil {
 			return err
 		}
-	}
-	if err := p.rest(); err != nil {
-		return err
 	}
 	return ctx.Err()
 }
@@ -129,9 +135,6 @@ func (e *noStepError) Error() string {
 // Hint is the next step.
 func (e *noStepError) Hint() string { return "`lighter history show " + e.id + "` numbers them" }
 
-// maxLogLine is where a line without an end is broken, bytes.
-const maxLogLine = 64 << 10
-
 // logPrinter writes logs as lines of text, with nothing in them that a terminal
 // would obey. Where several steps speak, each begins with its name.
 type logPrinter struct {
@@ -141,43 +144,8 @@ type logPrinter struct {
 	alone bool              // one step only
 	only  *history.Likeness // lines; nil is all
 
-	part  map[string][]byte // lines that have no end yet, by step
-	order []string          // of part
-	last  string            // step that has spoken
+	last  string // step that has spoken
 	names map[string]string
-}
-
-func (p *logPrinter) add(ctx context.Context, l event.Log) error {
-	if p.part == nil {
-		p.part = map[string][]byte{}
-	}
-	if _, ok := p.part[l.Step]; !ok {
-		p.order = append(p.order, l.Step)
-	}
-	if l.Dropped > 0 {
-		if err := p.line(ctx, l.Step, fmt.Appendf(nil, "(%s were not recorded)", report.Bytes(int64(l.Dropped)))); err != nil {
-			return err
-		}
-	}
-	rest := l.Data
-	if open := p.part[l.Step]; len(open) > 0 {
-		rest = slices.Concat(open, rest)
-	}
-	for {
-		i := bytes.IndexByte(rest, '\n')
-		if i < 0 && len(rest) < maxLogLine {
-			break
-		}
-		if i < 0 {
-			i = len(rest)
-		}
-		if err := p.line(ctx, l.Step, rest[:i]); err != nil {
-			return err
-		}
-		rest = rest[min(i+1, len(rest)):]
-	}
-	p.part[l.Step] = append(p.part[l.Step][:0:0], rest...)
-	return nil
 }
 
 func (p *logPrinter) line(ctx context.Context, step string, text []byte) error {
@@ -215,18 +183,6 @@ func (p *logPrinter) name(ctx context.Context, step string) (string, error) {
 		p.names[step] = report.Clean(step)
 	}
 	return p.names[step], nil
-}
-
-// rest writes the lines that never ended.
-func (p *logPrinter) rest() error {
-	for _, step := range p.order {
-		if len(p.part[step]) > 0 {
-			if err := p.line(context.Background(), step, p.part[step]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // writeEvent writes one line of JSON.

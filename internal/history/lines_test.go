@@ -2,7 +2,9 @@ package history
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -44,6 +46,59 @@ func talk(pieces int) (events []event.Event, lines map[string][]string) {
 		}
 	}
 	return events, lines
+}
+
+// The lines of all steps come in the order in which they end, whatever pieces they
+// came in, and nothing is lost of one that never ends.
+func TestLinesOf(t *testing.T) {
+	events, want := talk(200)
+	got := map[string][]string{}
+	for line, err := range LinesOf(given(events, nil)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[line.Step] = append(got[line.Step], string(line.Text))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+
+	var order []string
+	piece := func(step, text string) event.Event { return event.Event{Log: &event.Log{Step: step, Data: []byte(text)}} }
+	broken := errors.New("broken")
+	list := []event.Event{piece("a", "1"), piece("b", "2\n3"), piece("a", "4\n"), piece("c", strings.Repeat("x", maxOpen-1)), piece("c", "xy"), piece("c", "z")}
+	for _, failed := range []error{nil, broken} {
+		order = order[:0]
+		for line, err := range LinesOf(given(list, failed)) {
+			order = append(order, line.Step+" "+string(line.Text[max(0, len(line.Text)-2):]))
+			if err != nil {
+				order[len(order)-1] = err.Error()
+			}
+		}
+		want := []string{"b 2", "a 14", "c xy"}
+		if failed != nil {
+			want = append(want, "broken")
+		} else {
+			want = append(want, "b 3", "c z")
+		}
+		if diff := cmp.Diff(want, order); diff != "" {
+			t.Errorf("order, %v (-want +got):\n%s", failed, diff)
+		}
+	}
+}
+
+// given are events, and what comes of reading on.
+func given(events []event.Event, failed error) iter.Seq2[event.Event, error] {
+	return func(yield func(event.Event, error) bool) {
+		for _, e := range events {
+			if !yield(e, nil) {
+				return
+			}
+		}
+		if failed != nil {
+			yield(event.Event{}, failed)
+		}
+	}
 }
 
 // said holds what the store has of a step's lines against what they are.

@@ -1,7 +1,6 @@
 package kitchen
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -113,33 +112,15 @@ func (s *Server) logText(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", "build-"+b.ID+".log"))
 	rc := http.NewResponseController(w)
-	open := map[string][]byte{}
-	for e, err := range s.store.Log(r.Context(), id, step) {
+	for line, err := range history.LinesOf(s.store.Log(r.Context(), id, step)) {
 		// A large log takes as long as the line needs, while it gets on.
 		_ = rc.SetWriteDeadline(time.Now().Add(time.Minute))
 		if err != nil {
 			fmt.Fprintf(w, "\n[the rest cannot be read: %v]\n", err)
 			return
 		}
-		data := slices.Concat(open[e.Log.Step], history.Output(*e.Log))
-		for {
-			i := bytes.IndexByte(data, '\n')
-			if i < 0 {
-				break
-			}
-			if _, err := fmt.Fprintln(w, report.CleanLine(string(data[:i]))); err != nil {
-				return
-			}
-			data = data[i+1:]
-		}
-		if len(data) > 2*maxRaw { // as on its page, the end of a line without one
-			data = data[len(data)-maxRaw:]
-		}
-		open[e.Log.Step] = data
-	}
-	for _, rest := range open {
-		if len(rest) > 0 {
-			fmt.Fprintln(w, report.CleanLine(string(rest)))
+		if _, err := fmt.Fprintln(w, report.CleanLine(string(line.Text))); err != nil {
+			return
 		}
 	}
 }

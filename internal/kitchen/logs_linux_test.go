@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -76,6 +77,10 @@ func TestLogPages(t *testing.T) {
 					t.Errorf("%s, %s: a link to what is %s is %v", state, tt.query, rel, has)
 				}
 			}
+		}
+		if _, text := request(t, s, "GET", "/b/"+rec.ID()+"/log.txt", ""); strings.Count(text, "\n") != total ||
+			!strings.Contains(text, "line 15000\nError: <b>15001\nline 15002\n") || !strings.HasSuffix(text, "line 19999\nthe end\n") {
+			t.Errorf("%s: the text is %d lines and ends in %q", state, strings.Count(text, "\n"), text[max(0, len(text)-40):])
 		}
 		if state == "running" {
 			if err := rec.End(t.Context(), history.Outcome{State: history.Done}); err != nil {
