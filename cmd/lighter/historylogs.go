@@ -48,24 +48,36 @@ func (c historyLogsCmd) Run(ctx context.Context, out *term.Output) error {
 	if c.Follow { // who waits for a line gets it at once
 		events, to = logsOf(store.Follow(ctx, b.ID, 0), step), out.Out
 	}
-	err = c.print(ctx, to, store, b.ID, step, events)
+	printed, err := c.print(ctx, to, store, b.ID, step, events)
 	if flushed := buffered.Flush(); err == nil {
 		err = flushed
 	}
+	if err != nil || printed {
+		return err
+	}
+	who, what := "build "+history.Short(b.ID), "printed nothing"
+	if step != "" {
+		who = "this step of " + who
+	}
+	if !b.State.Over() && !c.Follow {
+		what = "has printed nothing yet"
+	}
+	_, err = fmt.Fprintln(out.Err, who+" "+what)
 	return err
 }
 
-func (c historyLogsCmd) print(ctx context.Context, to io.Writer, store *history.Store, id, step string, events iter.Seq2[event.Event, error]) error {
+// print answers whether there was anything.
+func (c historyLogsCmd) print(ctx context.Context, to io.Writer, store *history.Store, id, step string, events iter.Seq2[event.Event, error]) (printed bool, err error) {
 	if c.Format == "json" {
 		for e, err := range events {
 			if err == nil {
 				err = writeEvent(to, e)
 			}
 			if err != nil {
-				return err
+				return true, err
 			}
 		}
-		return ctx.Err()
+		return true, ctx.Err()
 	}
 	p := logPrinter{to: to, store: store, id: id, alone: step != ""}
 	if c.Grep != "" {
@@ -73,13 +85,13 @@ func (c historyLogsCmd) print(ctx context.Context, to io.Writer, store *history.
 	}
 	for line, err := range history.LinesOf(events) {
 		if err == nil {
-			err = p.line(ctx, line.Step, line.Text)
+			printed, err = true, p.line(ctx, line.Step, line.Text)
 		}
 		if err != nil {
-			return err
+			return printed, err
 		}
 	}
-	return ctx.Err()
+	return printed, ctx.Err()
 }
 
 // logsOf are the output of a step among events; of all where it is "".
