@@ -69,8 +69,7 @@ func look(dir string) found {
 		}
 	case has("package.json"):
 		f.Kind, f.Version = "Node package", "package.json"
-		f.Checks = [][2]string{{"test", "npm test"}}
-		if n := nodeName(dir); n != "" {
+		if n := f.node(dir); n != "" {
 			name = n
 		}
 	case has("CMakeLists.txt"):
@@ -166,13 +165,24 @@ func (f *found) crate(dir string) string {
 	return c.Package.Name
 }
 
-func nodeName(dir string) string {
+// noTest is what `npm init` writes where there are no tests: it fails.
+const noTest = "no test specified"
+
+// node reads name and tests of a Node package.
+func (f *found) node(dir string) string {
 	data, err := readFile(filepath.Join(dir, "package.json"))
 	if err != nil {
 		return ""
 	}
-	var p struct{ Name string }
-	if json.Unmarshal(data, &p) != nil {
+	var p struct {
+		Name    string
+		Scripts struct{ Test string }
+	}
+	_ = json.Unmarshal(data, &p) // what has another type is not there
+	if t := p.Scripts.Test; t != "" && !strings.Contains(t, noTest) {
+		f.Checks = [][2]string{{"test", "npm test"}}
+	}
+	if p.Name == "" {
 		return ""
 	}
 	return path.Base(p.Name) // without the scope
