@@ -152,7 +152,8 @@ func imageParts(r report.Report) []string {
 	return parts
 }
 
-// mountParts say what travelled of cache mounts.
+// mountParts say what is in cache mounts, and what travelled of it: parts only, or more
+// than that, with what the artifact itself takes.
 func mountParts(list []event.Mount) []string {
 	var parts []string
 	for _, kind := range []struct {
@@ -174,7 +175,7 @@ func mountParts(list []event.Mount) []string {
 		}
 		part := fmt.Sprintf("%d %s", n, kind.words)
 		if kind.way != "" {
-			part += fmt.Sprintf(", %s of %s %s", report.Bytes(moved), report.Bytes(size), kind.way)
+			part += fmt.Sprintf(", %s in files, %s %s", report.Bytes(size), report.Bytes(moved), kind.way)
 		}
 		parts = append(parts, part)
 	}

@@ -223,6 +223,12 @@ func TestSummaryDetails(t *testing.T) {
 		{"a failure without a step", 80, report.Report{
 			Summary: report.Summary{Error: "no Dockerfile", Slowest: &slow},
 		}, "✗ failed after 0.00 s · 0 B moved · slowest 9.00 s RUN x\n"},
+		{"a small mount is sent with more than its files", 100, report.Report{
+			Mounts: []event.Mount{
+				{Action: event.MountRestored, Name: "a", Size: 3000, Moved: 200}, {Action: event.MountRestored, Name: "b", Size: 1000},
+				{Action: event.MountSaved, Name: "a", Size: 29, Moved: 160},
+			},
+		}, "✓ 0.00 s · 0 B moved\n\n  mounts    2 restored, 4.00 kB in files, 200 B fetched · 1 saved, 29 B in files, 160 B sent\n"},
 		{"warnings with less to say", 80, report.Report{
 			Warnings: []event.Warning{{Short: "a", File: "F"}, {Short: "b (line 3)", Line: 3}, {Short: "c (line 3)", File: "F", Line: 4}},
 		}, "✓ 0.00 s · 0 B moved\n\n! F: a\n! b (line 3)\n! F:4: c (line 3)\n"},
