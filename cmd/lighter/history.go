@@ -122,8 +122,13 @@ func builds(list []history.Build) report.Table {
 	return t
 }
 
-// projectOf names what a build made: "shop", "shop gpu".
-func projectOf(b history.Build) string { return strings.TrimSpace(b.Project + " " + b.Variant) }
+// projectOf names what a build made: "shop", "shop gpu", "shop default, gpu".
+func projectOf(b history.Build) string {
+	if b.Variant == "" {
+		return b.Project
+	}
+	return b.Project + " " + history.Variants(b.Variant)
+}
 
 // commitOf is the commit as git shortens it.
 func commitOf(b history.Build) string {

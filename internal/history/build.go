@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"os"
 	"os/user"
+	"strings"
 	"time"
 
 	"github.com/lighter-oci/lighter/internal/event"
@@ -25,6 +26,18 @@ const (
 
 // Over tells whether nothing more will come.
 func (s State) Over() bool { return s != Queued && s != Running }
+
+// Variants is how people read what a build says of its variant, or of several: that of
+// the project itself is "" or, on a command line, ".".
+func Variants(names string) string {
+	list := strings.Split(names, ",")
+	for i, name := range list {
+		if name == "" || name == "." {
+			list[i] = "default"
+		}
+	}
+	return strings.Join(list, ", ")
+}
 
 // Who is the user at this machine, as Begun has it.
 func Who() string {

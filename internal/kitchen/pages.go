@@ -60,22 +60,10 @@ var words = template.FuncMap{
 	"ago":     func(t time.Time) string { return ago(time.Since(t)) },
 	"stepKey": stepKey,
 	"glyph":   glyph,
-	"label":   variantLabel,
+	"label":   history.Variants,
 	"capital": func(s string) string { return strings.ToUpper(s[:1]) + s[1:] },
 	"unit":    unit,
 	"percent": func(part, all int) string { return fmt.Sprintf("%.0f %%", 100*float64(part)/float64(max(all, 1))) },
-}
-
-// variantLabel is the name of a variant, or of several; that of the project itself
-// is "" or, on a command line, ".".
-func variantLabel(names string) string {
-	list := strings.Split(names, ",")
-	for i, name := range list {
-		if name == "" || name == "." {
-			list[i] = "default"
-		}
-	}
-	return strings.Join(list, ", ")
 }
 
 // unit sets the units of a figure apart from its digits, "1m 29s" or "3.21 MB".

@@ -49,7 +49,7 @@ func (s *Server) trends(ctx context.Context, p Project, recent []history.Build) 
 	}
 	of = like.Verb
 	if like.Variant != "" {
-		of += " " + variantLabel(like.Variant)
+		of += " " + history.Variants(like.Variant)
 	}
 	return of, pictures, nil
 }
