@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -126,6 +127,7 @@ func (p *packCmd) plan(ctx context.Context, proj project.Project) ([]toolchain.B
 		return nil, err
 	}
 	compile := compiles(p.Dir, proj)
+	compile.Whole = p.release.compiled != nil
 	compile.Debug, compile.Version = p.DebugInfo != "", p.release.version
 	for _, arg := range append([]string{compile.Output}, compile.Command...) {
 		if strings.Contains(arg, "{version}") && compile.Version == "" {
@@ -135,7 +137,12 @@ func (p *packCmd) plan(ctx context.Context, proj project.Project) ([]toolchain.B
 			}
 		}
 	}
-	return compile.Plan(ctx, list)
+	builds, err := compile.Plan(ctx, list)
+	var only *toolchain.IncrementalError
+	if errors.As(err, &only) {
+		err = codeError{exitUsage, fmt.Errorf("%s: %w", proj.Place("toolchain.incremental"), err)}
+	}
+	return builds, err
 }
 
 // platformsOf reads names of platforms; local is this machine's architecture.
@@ -157,7 +164,7 @@ func platformsOf(names []string) (list []ocispec.Platform, err error) {
 func compiles(dir string, proj project.Project) toolchain.Project {
 	t := proj.Toolchain
 	return toolchain.Project{
-		Dir: dir, Use: t.Use, Command: t.Command, Output: t.Output, Flags: t.Flags, Env: t.Env,
+		Dir: dir, Use: t.Use, Command: t.Command, Output: t.Output, Flags: t.Flags, Env: t.Env, Incremental: t.Incremental,
 		Features: proj.Features, NoDefaults: proj.NoDefaults, Binaries: proj.Binaries, Variant: proj.Name,
 	}
 }

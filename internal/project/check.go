@@ -82,6 +82,10 @@ func (r *reader) checkTool(t Toolchain) {
 		r.problem(r.places["toolchain.output"], "toolchain.output", "only a command = … has one: a known toolchain says itself where its output is")
 	case len(t.Flags) > 0 && len(t.Command) > 0:
 		r.problem(r.places["toolchain.flags"], "toolchain.flags", "write them into command")
+	case t.Incremental && len(t.Command) > 0:
+		r.problem(r.places["toolchain.incremental"], "toolchain.incremental", "only cargo takes it: write what your command has of that kind into command or env")
+	case t.Incremental && !slices.Contains([]string{"", "cargo", "cargo-zigbuild", "rust"}, t.Use):
+		r.problem(r.places["toolchain.incremental"], "toolchain.incremental", "only cargo takes it, and what compiles here is %s: leave it out", t.Use)
 	}
 }
 

@@ -78,6 +78,9 @@ func TestShorthands(t *testing.T) {
 	if p.Toolchain.Use != "cargo-zigbuild" {
 		t.Errorf("toolchain %v", p.Toolchain)
 	}
+	if p := parse(t, "[toolchain]\nuse = 'cargo-zigbuild'\nincremental = true\n"); !p.Toolchain.Incremental {
+		t.Errorf("toolchain %v", p.Toolchain)
+	}
 	if got := p.CacheRef(p.Cache.Layers); got != "app:buildcache" {
 		t.Errorf("auto is %s", got)
 	}
@@ -149,6 +152,10 @@ lighter.toml:2:10: secrets.b: want one source: { env = "NAME" } or { file = "PAT
 		{"[toolchain]\ncommand = ['make']\n", `lighter.toml:1:2: toolchain.output: missing; want the path of what the command makes`},
 		{"[toolchain]\nuse = 'go'\ncommand = ['make']\noutput = 'a'\n", `lighter.toml:3:1: toolchain.command: there is use = "go" already: want one of the two`},
 		{"[toolchain]\nuse = 'go'\noutput = 'a'\n", `lighter.toml:3:10: toolchain.output: only a command = … has one: a known toolchain says itself where its output is`},
+		{"[toolchain]\nuse = 'go'\nincremental = true\n", `lighter.toml:3:15: toolchain.incremental: only cargo takes it, and what compiles here is go: leave it out`},
+		{"[toolchain]\ncommand = 'make'\noutput = 'a'\nincremental = true\n", `lighter.toml:4:15: toolchain.incremental: only cargo takes it: write what your command has of that kind into command or env`},
+		{"[toolchain]\nincremental = 'yes'\n", `lighter.toml:2:15: toolchain.incremental: want true or false, not a string`},
+		{"[toolchain]\nincremental = 1\n", `lighter.toml:2:15: toolchain.incremental: want true or false, not an integer`},
 		{"[variants.a]\nmatrix = { db = ['x'] }\n", `lighter.toml:1:11: variants.a: want {db} in the name, as [variants."a-{db}"]: each combination is a variant of its own`},
 		{"[variants.'{db}']\nmatrix = { db = [] }\n", `lighter.toml:2:12: variants."{db}".matrix.db: want at least one value`},
 		{"[variants.'{version}']\nmatrix = { version = ['1'] }\n", `lighter.toml:2:12: variants."{version}".matrix.version: want another name for the axis, of letters and digits; version, major, minor, patch, variant are taken`},

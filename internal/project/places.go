@@ -1,6 +1,20 @@
 package project
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
+
+// Place is "FILE:LINE:COLUMN" of a key that the file has, for what only others find
+// wrong with it.
+func (p Project) Place(key string) string {
+	file := Shown(p.Path)
+	data, err := readFile(p.Path)
+	if at := Places(bytes.TrimPrefix(data, []byte(bom)))[key]; err == nil && at != "" {
+		return file + ":" + at
+	}
+	return file // which somebody has just changed
+}
 
 // Places tells where each key of a TOML file stands: "LINE:COLUMN" by its dotted name,
 // as webhooks[0].url. It is for other files than lighter.toml, whose decoder says no

@@ -2,6 +2,8 @@ package project
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -16,5 +18,27 @@ func TestPlaces(t *testing.T) {
 	}
 	if got := Places([]byte("a = [")); len(got) > 0 {
 		t.Errorf("of no TOML: %v", got)
+	}
+}
+
+// A key that others find wrong is named where it stands.
+func TestPlace(t *testing.T) {
+	t.Chdir(t.TempDir())
+	text := bom + "image = 'a'\n[toolchain]\n  incremental = true\n"
+	if err := os.WriteFile(Name, []byte(text), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Load(Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{"toolchain.incremental": Name + ":3:3", "toolchain.flags": Name} {
+		if got := p.Place(key); got != want {
+			t.Errorf("%s is at %s, want %s", key, got, want)
+		}
+	}
+	p.Path = filepath.Join(filepath.Dir(p.Path), "gone.toml")
+	if got := p.Place("image"); got != "gone.toml" {
+		t.Errorf("of a file that is gone: %s", got)
 	}
 }

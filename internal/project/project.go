@@ -126,11 +126,12 @@ type Secret struct {
 
 // Toolchain is a known one by name, or a command with what it makes.
 type Toolchain struct {
-	Use     string            `toml:"use" is:"toolchain" help:"go, cargo, cargo-zigbuild, zig, c or c++; rust is cargo."`
-	Command Command           `toml:"command" is:"command" help:"Command that compiles, instead of a known toolchain; a string is run by sh. {platform}, {os}, {arch}, {variant}, {features}, {version} and {output} are filled in."`
-	Output  string            `toml:"output" is:"path" help:"What the command makes."`
-	Flags   []string          `toml:"flags" help:"Further arguments of the known toolchain."`
-	Env     map[string]string `toml:"env" help:"Environment to compile in."`
+	Use         string            `toml:"use" is:"toolchain" help:"go, cargo, cargo-zigbuild, zig, c or c++; rust is cargo."`
+	Command     Command           `toml:"command" is:"command" help:"Command that compiles, instead of a known toolchain; a string is run by sh. {platform}, {os}, {arch}, {variant}, {features}, {version} and {output} are filled in."`
+	Output      string            `toml:"output" is:"path" help:"What the command makes."`
+	Flags       []string          `toml:"flags" help:"Further arguments of the known toolchain."`
+	Incremental bool              `toml:"incremental" help:"Cargo's: compile again only what changed of the project's own crates, for pack; publish compiles them whole. Default: false."`
+	Env         map[string]string `toml:"env" help:"Environment to compile in."`
 }
 
 func (t *Toolchain) short(s string) { t.Use = s }

@@ -67,6 +67,8 @@ func TestSchemaAndParserAgree(t *testing.T) {
 		{"cache = { mounts = 'x', when = 'never' }", false},
 		{"toolchain = 'cargp'", false},
 		{"toolchain = { use = 'make' }", false},
+		{"toolchain = { use = 'rust', incremental = true }", true},
+		{"toolchain = { incremental = 'yes' }", false},
 		{"files = [{ from = 'a' }]", false},
 		{"files = [{ from = 'a', to = 'b' }]", false},
 		{"files = [{ from = 'a', to = '/b', mode = '9' }]", false},

@@ -54,6 +54,11 @@ func (p Project) cargo(ctx context.Context, targets []target, zigbuild bool) ([]
 			b.Env = append(b.Env, "CARGO_PROFILE_RELEASE_DEBUG=1")
 		}
 		b.Env = append(b.Env, "CARGO_PROFILE_RELEASE_STRIP="+strip)
+		// CARGO_INCREMENTAL and build.incremental, which are the user's, go before it. And so
+		// do codegen-units: a line of ripgrep 13 takes 3 s with cargo's 256, 21 s with 16.
+		if name := "CARGO_PROFILE_RELEASE_INCREMENTAL"; p.Incremental && !p.Whole && os.Getenv(name) == "" {
+			b.Env = append(b.Env, name+"=true")
+		}
 		if _, err := exec.LookPath("sccache"); err == nil && os.Getenv("RUSTC_WRAPPER") == "" {
 			b.Env = append(b.Env, "RUSTC_WRAPPER=sccache")
 		}

@@ -22,7 +22,7 @@ func recorders(t *testing.T, scripts map[string]string) (log string) {
 	dir := t.TempDir()
 	log = filepath.Join(dir, "log")
 	for name, script := range scripts {
-		body := "#!/bin/sh\necho \"" + name + " $*\" >>" + log + "\nenv | grep -E '^(CARGO_(PROFILE|TARGET)_|RUSTFLAGS|RUSTC_WRAPPER)' | sort >>" + log + "\n" + script + "\n"
+		body := "#!/bin/sh\necho \"" + name + " $*\" >>" + log + "\nenv | grep -E '^(CARGO_(PROFILE_|TARGET_|INCREMENTAL)|RUSTFLAGS|RUSTC_WRAPPER)' | sort >>" + log + "\n" + script + "\n"
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(body), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -172,6 +172,51 @@ RUSTC_WRAPPER=sccache
 	}
 }
 
+// Incremental is the profile's, so that the user's own word goes before it, and never
+// of what is to be compiled whole.
+func TestCargoIncremental(t *testing.T) {
+	const name = "CARGO_PROFILE_RELEASE_INCREMENTAL"
+	for _, tt := range []struct {
+		p    toolchain.Project
+		mine string // in the environment
+		want string
+	}{
+		{toolchain.Project{}, "", ""},
+		{toolchain.Project{Incremental: true}, "", "true"},
+		{toolchain.Project{Incremental: true, Use: "rust", Debug: true}, "", "true"},
+		{toolchain.Project{Incremental: true, Use: "cargo-zigbuild"}, "", "true"},
+		{toolchain.Project{Incremental: true, Whole: true}, "", ""},
+		{toolchain.Project{Incremental: true}, "false", "false"},
+		{toolchain.Project{Incremental: true, Env: map[string]string{name: "false"}}, "", "false"},
+	} {
+		dir := t.TempDir()
+		scripts := cargos(t, dir, "aarch64-unknown-linux-musl x86_64-unknown-linux-musl")
+		scripts["cargo-zigbuild"] = ""
+		log := recorders(t, scripts)
+		if t.Setenv(name, tt.mine); tt.mine == "" {
+			os.Unsetenv(name)
+		}
+		tt.p.Dir = dir
+		b := plan(t, tt.p, linux(runtime.GOARCH, ""))[0]
+		if err := os.Remove(log); err != nil { // of planning
+			t.Fatal(err)
+		}
+		run(t, b)
+		got := ""
+		for line := range strings.Lines(logged(t, log)) {
+			if value, ok := strings.CutPrefix(line, name+"="); ok {
+				got = strings.TrimSpace(value)
+			}
+			if strings.Contains(line, "CODEGEN_UNITS") || strings.Contains(line, "CARGO_INCREMENTAL") {
+				t.Errorf("%+v sets %s", tt.p, line)
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%+v with %q in the environment: %q, want %q", tt.p, tt.mine, got, tt.want)
+		}
+	}
+}
+
 // A linker that the project's configuration names is left alone; one that is
 // found is named; the user's own flags stay.
 func TestCargoLinker(t *testing.T) {
@@ -253,6 +298,8 @@ func TestPlanErrors(t *testing.T) {
 		{toolchain.Project{Dir: dir, Binaries: []string{"nope"}}, `makes no binary "nope", but app, tool`, ""},
 		{toolchain.Project{Dir: several}, "no C compiler s390x-linux-gnu-gcc", "apt-get install gcc-s390x-linux-gnu"},
 		{toolchain.Project{Dir: several, NoDefaults: true}, "no-default-features is cargo's", ""},
+		{toolchain.Project{Dir: several, Incremental: true}, "toolchain.incremental: only cargo takes it, and what compiles here is c", "leave it out"},
+		{toolchain.Project{Dir: dir, Command: []string{"true"}, Incremental: true, Whole: true}, "only cargo takes it, and what compiles here is command", "leave it out"},
 		{toolchain.Project{Dir: work}, "is a workspace of Go modules, and none itself", ""},
 		{toolchain.Project{Dir: dir, Command: []string{"no-such-compiler"}}, `there is no program "no-such-compiler" in PATH`, ""},
 		{toolchain.Project{Dir: dir, Use: "make"}, `toolchain "make" is not known: want go, cargo`, ""},

@@ -29,6 +29,10 @@ type Project struct {
 	Variant    string   // whose build directory this is, and {variant} in Command
 	Version    string   // {version} in Command
 
+	// Incremental has cargo compile again only what changed of the project's own crates;
+	// Whole is over it, for binaries that are the same whatever was compiled before.
+	Incremental, Whole bool
+
 	// Debug leaves symbols and debug information in the binaries.
 	Debug bool
 	// Cache is where build directories lie; "" is under the user's cache
@@ -77,6 +81,9 @@ func (p Project) Plan(ctx context.Context, platforms []ocispec.Platform) ([]Buil
 	if p.NoDefaults && !slices.Contains([]string{"cargo", "cargo-zigbuild", "rust"}, use) {
 		return nil, errors.New("no-default-features is cargo's: " + use + " has no features on by default")
 	}
+	if p.Incremental && !slices.Contains([]string{"cargo", "cargo-zigbuild", "rust"}, use) {
+		return nil, &IncrementalError{use}
+	}
 	var targets []target
 	for _, platform := range platforms {
 		t, err := targetOf(platform)
@@ -111,6 +118,16 @@ func (p Project) Plan(ctx context.Context, platforms []ocispec.Platform) ([]Buil
 	}
 	return builds, err
 }
+
+// IncrementalError is a project that wants of another compiler what only cargo does.
+type IncrementalError struct{ use string }
+
+func (e *IncrementalError) Error() string {
+	return "toolchain.incremental: only cargo takes it, and what compiles here is " + e.use
+}
+
+// Hint is the next step.
+func (*IncrementalError) Hint() string { return "leave it out" }
 
 // marks are the files by which a project is known, in the order of what counts
 // when there are several: a Makefile stands beside most others.
