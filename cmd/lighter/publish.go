@@ -36,7 +36,7 @@ type publishCmd struct {
 func (publishCmd) Help() string {
 	return "Version, checks, the images of all variants and platforms, proof of what was pushed, tags: in this order. " +
 		"Nothing is pushed when a check fails, and no tag is set before the content of all images is there. " +
-		"A tag with the whole version in it never moves.\n\n" +
+		"A tag with the whole version in it never moves. What pack would compile incrementally is compiled whole.\n\n" +
 		"Exit codes: 0 done, 1 failed, 2 usage, 3 a pushed layer is not as asked, 130 interrupted."
 }
 
