@@ -62,6 +62,18 @@
   }
   for (const e of all(".state").filter(seen)) if (!/[a-z]/.test(words(e)) || !hidden(e.firstElementChild)) say(e, "a state is a glyph and a word");
 
+  // Forms.
+  const pen = new OffscreenCanvas(1, 1).getContext("2d");
+  for (const e of all("input[placeholder]").filter(seen)) {
+    const s = getComputedStyle(e), cross = e.type === "search" ? 16 : 0; // what empties it
+    pen.font = `${s.fontWeight} ${s.fontSize} ${s.fontFamily}`;
+    if (pen.measureText(e.placeholder).width > e.clientWidth - parseFloat(s.paddingLeft) - parseFloat(s.paddingRight) - cross) say(e, "its placeholder is cut");
+  }
+  for (const e of all("main form").filter(seen)) {
+    const next = e.nextElementSibling?.getBoundingClientRect(), end = e.getBoundingClientRect().bottom;
+    if (next?.height && next.top >= end - 8 && next.top < end + 8) say(e, "it touches what is below");
+  }
+
   // Contrast.
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const rgba = colour => {
