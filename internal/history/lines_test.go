@@ -64,7 +64,9 @@ func TestLinesOf(t *testing.T) {
 	}
 
 	var order []string
-	piece := func(step, text string) event.Event { return event.Event{Log: &event.Log{Step: step, Data: []byte(text)}} }
+	piece := func(step, text string) event.Event {
+		return event.Event{Log: &event.Log{Step: step, Data: []byte(text)}}
+	}
 	broken := errors.New("broken")
 	list := []event.Event{piece("a", "1"), piece("b", "2\n3"), piece("a", "4\n"), piece("c", strings.Repeat("x", maxOpen-1)), piece("c", "xy"), piece("c", "z")}
 	for _, failed := range []error{nil, broken} {
