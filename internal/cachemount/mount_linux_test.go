@@ -2,13 +2,20 @@ package cachemount
 
 import (
 	"bytes"
+	"context"
+	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
+
+	"github.com/lighter-oci/lighter/internal/image"
 )
 
 // noise is content that does not compress.
@@ -78,6 +85,48 @@ func TestRoundTrip(t *testing.T) {
 	same(t, want, describe(t, b.Dir))
 	b.mustPull(t, p, ImportOptions{}, Unchanged)
 	a.mustPull(t, p, ImportOptions{}, Unchanged)
+}
+
+// Who remembers what the artifact is like does not fetch its tree to push; who does
+// not, does.
+func TestRememberedTreeStays(t *testing.T) {
+	p := newPlace(t)
+	var fetched []string
+	open := p.Source
+	p.Source = func() (image.Source, error) {
+		s, err := open()
+		return &watched{s, func(d ocispec.Descriptor) { fetched = append(fetched, d.MediaType) }}, err
+	}
+	a := newMachine(t)
+	a.write(t, "f", "one")
+	a.mustPush(t, p, PushOptions{})
+	for _, remembers := range []bool{true, false} {
+		fetched = nil
+		a.write(t, "f", fmt.Sprint(remembers))
+		if !remembers {
+			must(t, os.Remove(a.Record))
+		}
+		a.mustPush(t, p, PushOptions{})
+		if got := slices.Contains(fetched, mediaTypeTree); got == remembers {
+			t.Errorf("remembers: %v, fetched the tree: %v, of %v", remembers, got, fetched)
+		}
+	}
+}
+
+// watched tells what is fetched.
+type watched struct {
+	image.Source
+	fetches func(ocispec.Descriptor)
+}
+
+func (w *watched) Fetch(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+	w.fetches(desc)
+	return w.Source.Fetch(ctx, desc)
+}
+
+func (w *watched) Close() error {
+	release(w.Source)
+	return nil
 }
 
 func TestOnlyChangesTravel(t *testing.T) {
