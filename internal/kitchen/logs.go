@@ -16,8 +16,6 @@ const (
 	windowLines = 1000
 	// pageLines is how much of it comes with a page, or at once.
 	pageLines = 200
-	// maxRaw is how much of a line without an end is kept, bytes: progress bars.
-	maxRaw = 64 << 10
 	// maxFound bounds the lines that a search answers.
 	maxFound = 500
 )
