@@ -20,7 +20,8 @@ import (
 
 // The Dockerfiles are those of Docker's guides: manifests and modules first, then
 // the sources; a small base behind it. The second of each has the cache mounts
-// that they go on to. golang, rust and alpine stand for those images: the first
+// that they go on to; of Rust there is one more, whose cargo keeps in its mount what
+// ours keeps here. golang, rust and alpine stand for those images: the first
 // two are Debian with the compiler that this machine has, the third holds what
 // Alpine's does, of Debian's packages.
 const (
@@ -170,10 +171,20 @@ func rustPacks(ctx context.Context, opt options) (*packBench, error) {
 	}
 	_, host, _ := bytes.Cut(out, []byte("host: "))
 	triple := string(bytes.Fields(host)[0])
-	for _, w := range []struct{ name, dockerfile string }{{"docker build", rustUsual}, {"docker build, crates first", rustDeps}, {"docker build, cache mounts", rustMounts}} {
-		b.ways = append(b.ways, &way{name: w.name, dockerfile: strings.ReplaceAll(w.dockerfile, "TRIPLE", triple), contexts: contexts})
+	docker := func(name, dockerfile string) *way {
+		return &way{name: name, dockerfile: strings.ReplaceAll(dockerfile, "TRIPLE", triple), contexts: contexts}
 	}
-	b.ways = append([]*way{b.pack()}, b.ways...)
+	incremental, plain := b.pack(), b.pack()
+	incremental.name, incremental.project = "lighter pack, incremental", "[toolchain]\nincremental = true\n"
+	plain.plain = true
+	b.ways = []*way{
+		incremental,
+		docker("docker build", rustUsual),
+		plain,
+		docker("docker build, crates first", rustDeps),
+		docker("docker build, cache mounts", rustMounts),
+		docker("docker build, cache mounts, incremental", strings.Replace(rustMounts, "cargo build", "CARGO_PROFILE_RELEASE_INCREMENTAL=true cargo build", 1)),
+	}
 	return b, nil
 }
 
