@@ -109,7 +109,7 @@ func Open(ctx context.Context, p Place) (*Artifact, error) {
 		return nil, err
 	}
 	defer release(src)
-	a, err := read(ctx, src, p.Name)
+	a, err := read(ctx, src, p.Name, nil)
 	if err != nil {
 		return nil, err // without what may have been read
 	}
@@ -122,19 +122,20 @@ func release(src image.Source) {
 	}
 }
 
-// read reads an artifact. With an error about what the name stands for comes one
+// read reads an artifact, where the name stands for another than the one that is
+// known; nil knows none. With an error about what the name stands for comes one
 // that has a descriptor, and no mounts.
-func read(ctx context.Context, src image.Source, name string) (*Artifact, error) {
+func read(ctx context.Context, src image.Source, name string, known *Artifact) (*Artifact, error) {
 	within, cancel := context.WithTimeout(ctx, engine.CacheAnswer)
 	defer cancel()
-	a, err := readAll(within, src, name)
+	a, err := readAll(within, src, name, known)
 	if err != nil && within.Err() != nil && ctx.Err() == nil {
 		return nil, fmt.Errorf("%w within %v", ErrSilent, engine.CacheAnswer)
 	}
 	return a, err
 }
 
-func readAll(ctx context.Context, src image.Source, name string) (*Artifact, error) {
+func readAll(ctx context.Context, src image.Source, name string, known *Artifact) (*Artifact, error) {
 	desc, err := src.Resolve(ctx, name)
 	if err != nil && desc.Digest != "" { // the name is there, and its manifest is not, or another
 		return &Artifact{Descriptor: desc}, missing(err)
@@ -144,6 +145,9 @@ func readAll(ctx context.Context, src image.Source, name string) (*Artifact, err
 	}
 	if err != nil {
 		return nil, err
+	}
+	if known != nil && known.Descriptor.Digest == desc.Digest {
+		return known, nil
 	}
 	a := &Artifact{Descriptor: ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size}}
 	b, err := image.ReadAll(ctx, src, desc)

@@ -78,7 +78,7 @@ func Push(ctx context.Context, p Place, s *Session, mounts []PushMount, o PushOp
 	defer release(src)
 	q := &push{p: p, s: s, o: o, store: &store{src, p.Target}}
 	q.read = sync.OnceValue(func() (err error) {
-		if q.base, err = read(ctx, src, p.Name); useless(err) {
+		if q.base, err = read(ctx, src, p.Name, nil); useless(err) {
 			return nil
 		}
 		return err
@@ -203,7 +203,8 @@ type swapper interface {
 // lies one request.
 func (q *push) publish(ctx context.Context) error {
 	for attempt := range maxMerges {
-		conf, manifest, err := documents(q.merge())
+		mounts := q.merge()
+		conf, manifest, err := documents(mounts)
 		if err != nil {
 			return err
 		}
@@ -216,7 +217,7 @@ func (q *push) publish(ctx context.Context) error {
 			return err
 		}
 		if same {
-			done, err := q.name(ctx, manifest, began)
+			done, err := q.name(ctx, mounts, manifest, began)
 			if err != nil || done {
 				return err
 			}
@@ -231,8 +232,9 @@ func (q *push) publish(ctx context.Context) error {
 	return fmt.Errorf("others kept pushing to it for %d attempts; push again", maxMerges)
 }
 
-// name sets the name, and tells whether it stands. The look before it began at a time.
-func (q *push) name(ctx context.Context, manifest document, began time.Time) (stands bool, err error) {
+// name makes the name stand for mounts, and tells whether it still does after a
+// while. The look before it began at a time.
+func (q *push) name(ctx context.Context, mounts []Mount, manifest document, began time.Time) (stands bool, err error) {
 	if target, ok := q.p.Target.(swapper); ok {
 		var was digest.Digest
 		if q.base != nil {
@@ -247,6 +249,7 @@ func (q *push) name(ctx context.Context, manifest document, began time.Time) (st
 	if err := q.p.Target.Tag(ctx, manifest.desc, manifest.b, q.p.Name); err != nil {
 		return false, err
 	}
+	q.base = &Artifact{Descriptor: manifest.desc, Mounts: mounts}
 	return q.stands(ctx, time.Since(began))
 }
 
@@ -258,7 +261,7 @@ func (q *push) look(ctx context.Context) (same bool, err error) {
 		return false, err
 	}
 	defer release(src)
-	now, err := read(ctx, src, q.p.Name)
+	now, err := read(ctx, src, q.p.Name, q.base)
 	if err != nil && !useless(err) {
 		return false, err
 	}

@@ -3,7 +3,6 @@ package cachemount
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -35,11 +34,8 @@ const fewEntries = 1024
 type scanner struct {
 	*scanned
 	ctx   context.Context
-	dev   uint64
 	hours int64            // now
 	names map[uint64]int32 // the first entry of an inode that has several
-	dents []byte
-	depth int // of the directory that is listed
 }
 
 // scan lists the directory open as root: everything but contents, and extended
@@ -49,14 +45,14 @@ func scan(ctx context.Context, root int) (*scanned, error) {
 	if err := unix.Fstat(root, &st); err != nil {
 		return nil, err
 	}
-	s := &scanner{scanned: &scanned{}, ctx: ctx, dev: st.Dev, hours: time.Now().Unix() / 3600, names: map[uint64]int32{}, dents: make([]byte, 64<<10)}
+	s := &scanner{scanned: &scanned{}, ctx: ctx, hours: time.Now().Unix() / 3600, names: map[uint64]int32{}}
 	s.add(entry{parent: -1}, &st)
-	s.dirs = newDirs(s.tree, root)
-	if err := s.dir(0); err != nil {
-		s.dirs.close()
+	l := newLister(root, uint64(st.Dev)) //nolint:unconvert // 32 bits on some systems
+	defer l.close()
+	if err := s.dir(0, l, l.root); err != nil {
 		return nil, err
 	}
-	s.dirs.tree = s.tree
+	s.dirs = newDirs(s.tree, root)
 	return s.scanned, nil
 }
 
@@ -89,13 +85,12 @@ func timeOf(t unix.Timespec) timespec {
 
 func statOf(st *unix.Stat_t) stat { return stat{st.Ino, timeOf(st.Ctim)} }
 
-// dir lists directory i, and those in it. No descriptor is held meanwhile.
-func (s *scanner) dir(i int32) error {
-	if err := s.ctx.Err(); err != nil {
+// dir takes over directory i, and those in it.
+func (s *scanner) dir(i int32, l *lister, d *listed) error {
+	if s.ctx.Err() != nil {
 		return context.Cause(s.ctx)
 	}
-	s.dirs.tree = s.tree
-	names, stats, err := s.list(i)
+	err := l.list(d, l.front)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		if i == 0 {
 			return err
@@ -105,97 +100,35 @@ func (s *scanner) dir(i int32) error {
 	if err != nil {
 		return err
 	}
-	for n, name := range names {
-		if err := s.entry(i, name, &stats[n]); err != nil {
-			return err
+	s.tree[i].xattrs = d.xattrs
+	for n := range d.items {
+		it := &d.items[n]
+		switch kind := it.st.Mode & typeMask; {
+		case it.dir != nil:
+			if err := s.dir(s.add(entry{parent: i, name: it.name}, &it.st), l, it.dir); err != nil {
+				return err
+			}
+		case kind != typeFile && kind != typeSymlink && kind != typeFIFO, !l.inside(it):
+			s.unkept++ // a socket or device, a mount point, or too deep
+		default:
+			s.leaf(entry{parent: i, name: it.name, link: it.link}, &it.st)
 		}
 	}
 	return nil
 }
 
-// list reads the names in directory i, sorted, and what they are.
-func (s *scanner) list(i int32) ([]string, []unix.Stat_t, error) {
-	d, err := s.dirs.get(i)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer s.dirs.put(d)
-	if s.tree[i].xattrs, err = readXattrs(d.fd); err != nil {
-		return nil, nil, fmt.Errorf("attributes of %s: %w", s.tree.path(i), err)
-	}
-	names, err := readNames(d.fd, s.dents)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read directory %s: %w", s.tree.path(i), err)
-	}
-	kept, stats := names[:0], make([]unix.Stat_t, 0, len(names))
-	for _, name := range names {
-		if i == 0 && name == stageName {
-			continue
-		}
-		var st unix.Stat_t
-		err := unix.Fstatat(d.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
-		if err == unix.ENOENT {
-			continue
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("stat %s: %w", name, err)
-		}
-		kept, stats = append(kept, name), append(stats, st)
-	}
-	return kept, stats, nil
-}
-
-func (s *scanner) entry(in int32, name string, st *unix.Stat_t) error {
-	e := entry{parent: in, name: name}
-	kind := st.Mode & typeMask
-	switch {
-	case kind != typeFile && kind != typeDir && kind != typeSymlink && kind != typeFIFO:
-		s.unkept++ // a socket or device
-		return nil
-	case uint64(st.Dev) != s.dev: //nolint:unconvert // 32 bits on some systems
-		s.unkept++
-		return nil
-	case kind == typeDir && s.depth+1 >= maxDepth:
-		s.unkept++
-		return nil
-	case kind == typeDir:
-		s.depth++
-		err := s.dir(s.add(e, st))
-		s.depth--
-		return err
-	}
+// leaf takes over what is no directory.
+func (s *scanner) leaf(e entry, st *unix.Stat_t) {
 	if st.Nlink > 1 {
 		if first, ok := s.names[st.Ino]; ok {
-			e.same = first
+			e.same, e.link = first, ""
 			i := s.add(e, st)
 			s.tree[i].size, s.disk[i] = 0, 0
-			return nil
+			return
 		}
 		s.names[st.Ino] = int32(len(s.tree))
 	}
-	if kind == typeSymlink {
-		target, err := s.readlink(in, name)
-		if err != nil {
-			return nil //nolint:nilerr // gone meanwhile, or no link any more
-		}
-		e.link = target
-	}
 	s.add(e, st)
-	return nil
-}
-
-func (s *scanner) readlink(in int32, name string) (string, error) {
-	d, err := s.dirs.get(in)
-	if err != nil {
-		return "", err
-	}
-	defer s.dirs.put(d)
-	var b [4096]byte
-	n, err := unix.Readlinkat(d.fd, name, b[:])
-	if err == nil && (n == 0 || n == len(b)) {
-		err = unix.ENAMETOOLONG
-	}
-	return string(b[:max(n, 0)]), err
 }
 
 // readNames lists an open directory, sorted. Its offset is set back first: it
