@@ -28,7 +28,7 @@ type PushOptions struct {
 	MaxAge time.Duration
 	// Settle is how long after the tag is set the push looks whether it still
 	// stands, where the place cannot tell at once; 0 is three times what lay between
-	// its last look and the tag, and between a twentieth of a second and two seconds.
+	// its last look and the tag, and between 25 ms and two seconds.
 	Settle time.Duration
 }
 
@@ -184,7 +184,7 @@ func (q *push) usable(ctx context.Context, k Key) (*Mount, error) {
 
 // Bounds of PushOptions.Settle's default, and of how often a push merges.
 const (
-	minSettle = 50 * time.Millisecond
+	minSettle = 25 * time.Millisecond
 	maxSettle = 2 * time.Second
 	maxMerges = 20
 )

@@ -70,6 +70,7 @@ func decodeRecord(b []byte) (*record, error) {
 	if out.tree, err = decodeTree(r.raw(r.uint()), out.contents.chunks); err != nil {
 		return nil, err
 	}
+	out.stats = make([]stat, 0, len(out.tree))
 	for range out.tree {
 		out.stats = append(out.stats, stat{r.uint(), timespec{r.int(), r.fixed32()}})
 	}
