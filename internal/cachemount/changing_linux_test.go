@@ -90,7 +90,7 @@ func TestSwappedDirectory(t *testing.T) {
 	dir, err := openRoot(t.Context(), read.Dir)
 	must(t, err)
 	defer dir.close()
-	at, err := scan(t.Context(), dir.fd)
+	at, err := scan(t.Context(), dir.fd, 0)
 	must(t, err)
 	at.dirs.close()
 	swap(read)

@@ -60,21 +60,6 @@ func (d *dirs) at(i int32) (*openDir, string, error) {
 	return o, name, err
 }
 
-// add makes a directory one of the tree, and answers its number.
-func (d *dirs) add(in int32, name string) int32 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.tree = append(d.tree, entry{parent: in, name: name})
-	return int32(len(d.tree) - 1)
-}
-
-// path is the name of directory i from the root, for messages.
-func (d *dirs) path(i int32) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.tree.path(i)
-}
-
 // get opens directory i of the tree. It must be put back.
 func (d *dirs) get(i int32) (*openDir, error) {
 	d.mu.Lock()

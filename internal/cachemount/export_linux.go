@@ -46,7 +46,7 @@ func (o *operation) exportRoot(ctx context.Context, req *exportRequest) (*export
 	listing, stop := context.WithCancel(ctx)
 	defer stop()
 	var list errgroup.Group
-	list.Go(func() (err error) { e.at, err = scan(listing, dir.fd); return err })
+	list.Go(func() (err error) { e.at, err = scan(listing, dir.fd, root.room()); return err })
 	if err := e.readBase(); err != nil {
 		stop()
 		if list.Wait() == nil {

@@ -29,7 +29,7 @@ func (o *operation) importRoot(ctx context.Context, req *importRequest) (*Import
 	if err != nil {
 		return nil, err
 	}
-	at, err := scan(ctx, dir.fd)
+	at, err := scan(ctx, dir.fd, root.room())
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", root.Dir, err)
 	}
@@ -107,7 +107,7 @@ func (r *record) take(ctx context.Context, root Root, dir *rootDir) error {
 		return nil
 	}
 	time.Sleep(tick) // whatever is written from now on has other times
-	now, err := scan(ctx, dir.fd)
+	now, err := scan(ctx, dir.fd, len(r.tree))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package cachemount
 
 import (
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -12,10 +13,9 @@ import (
 // last, and from the last to the first beside it, until the two meet: what is
 // waited for is the file system.
 type lister struct {
-	dirs  *dirs // numbered as they are found
 	dev   uint64
 	root  *listed
-	front []byte // the scanner's
+	front walker // the scanner's
 
 	stop atomic.Bool
 	back sync.WaitGroup
@@ -23,7 +23,8 @@ type lister struct {
 
 // listed is a directory, and once done is closed what it holds.
 type listed struct {
-	index int32 // in dirs
+	in    *listed // nil for the root
+	name  string
 	depth int
 	taken atomic.Bool // somebody lists it
 	done  chan struct{}
@@ -40,58 +41,54 @@ type item struct {
 	dir  *listed // of a directory that is to be listed, too
 }
 
-// direntSize is how many bytes of names are read at a time.
-const direntSize = 64 << 10
-
 func newLister(root int, dev uint64) *lister {
-	l := &lister{dirs: newDirs(tree{{parent: -1}}, root), dev: dev, front: make([]byte, direntSize)}
-	l.root = &listed{done: make(chan struct{})}
-	l.back.Go(func() { l.backwards(l.root, make([]byte, direntSize)) })
+	l := &lister{dev: dev, root: &listed{done: make(chan struct{})}, front: newWalker(root)}
+	l.back.Go(func() {
+		w := newWalker(root)
+		defer w.close()
+		l.backwards(l.root, &w)
+	})
 	return l
 }
 
 func (l *lister) close() {
 	l.stop.Store(true)
 	l.back.Wait()
-	l.dirs.close()
+	l.front.close()
 }
 
-func (l *lister) backwards(d *listed, buf []byte) {
-	if l.stop.Load() || l.list(d, buf) != nil {
+func (l *lister) backwards(d *listed, w *walker) {
+	if l.stop.Load() || l.list(d, w) != nil {
 		return
 	}
 	for i := len(d.items) - 1; i >= 0; i-- {
 		if in := d.items[i].dir; in != nil {
-			l.backwards(in, buf)
+			l.backwards(in, w)
 		}
 	}
 }
 
 // list lists a directory, or waits for whoever does.
-func (l *lister) list(d *listed, buf []byte) error {
+func (l *lister) list(d *listed, w *walker) error {
 	if d.taken.CompareAndSwap(false, true) {
-		d.err = l.read(d, buf)
+		if d.err = l.read(d, w); d.err != nil {
+			d.err = fmt.Errorf("read directory %s: %w", d.path(), d.err)
+		}
 		close(d.done)
 	}
 	<-d.done
 	return d.err
 }
 
-func (l *lister) read(d *listed, buf []byte) (err error) {
-	dir, err := l.dirs.get(d.index)
+func (l *lister) read(d *listed, w *walker) error {
+	dir, err := w.fd(d)
 	if err != nil {
 		return err
 	}
-	defer l.dirs.put(dir)
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("read directory %s: %w", l.dirs.path(d.index), err)
-		}
-	}()
-	if d.xattrs, err = readXattrs(dir.fd); err != nil {
+	if d.xattrs, err = readXattrs(dir); err != nil {
 		return err
 	}
-	names, err := readNames(dir.fd, buf)
+	names, err := readNames(dir, w.names)
 	if err != nil {
 		return err
 	}
@@ -101,7 +98,7 @@ func (l *lister) read(d *listed, buf []byte) (err error) {
 			continue
 		}
 		it := item{name: name}
-		switch err := unix.Fstatat(dir.fd, name, &it.st, unix.AT_SYMLINK_NOFOLLOW); err {
+		switch err := unix.Fstatat(dir, name, &it.st, unix.AT_SYMLINK_NOFOLLOW); err {
 		case nil:
 		case unix.ENOENT:
 			continue
@@ -110,9 +107,9 @@ func (l *lister) read(d *listed, buf []byte) (err error) {
 		}
 		switch kind := it.st.Mode & typeMask; {
 		case kind == typeDir && l.inside(&it) && d.depth+1 < maxDepth:
-			it.dir = &listed{index: l.dirs.add(d.index, name), depth: d.depth + 1, done: make(chan struct{})}
+			it.dir = &listed{in: d, name: name, depth: d.depth + 1, done: make(chan struct{})}
 		case kind == typeSymlink:
-			if it.link, err = readlink(dir.fd, name); err != nil {
+			if it.link, err = readlink(dir, name); err != nil {
 				continue // gone meanwhile, or no link any more
 			}
 		}
@@ -131,4 +128,57 @@ func readlink(dir int, name string) (string, error) {
 		err = unix.ENAMETOOLONG
 	}
 	return string(b[:max(n, 0)]), err
+}
+
+// path is the name of a directory from the root, for messages.
+func (d *listed) path() string {
+	if d.in == nil {
+		return "."
+	}
+	return filepath.Join(d.in.path(), d.name)
+}
+
+// walker opens directories for one goroutine. A name is resolved in an open
+// directory, and never through a link.
+type walker struct {
+	root  int // the caller's
+	open  map[*listed]int
+	names []byte // direntSize, to read them
+}
+
+// direntSize is how many bytes of names are read at a time.
+const direntSize = 64 << 10
+
+func newWalker(root int) walker {
+	return walker{root: root, open: map[*listed]int{}, names: make([]byte, direntSize)}
+}
+
+// fd is a directory, open until the next is asked for.
+func (w *walker) fd(d *listed) (int, error) {
+	if d.in == nil {
+		return w.root, nil
+	}
+	if fd, ok := w.open[d]; ok {
+		return fd, nil
+	}
+	in, err := w.fd(d.in)
+	if err != nil {
+		return -1, err
+	}
+	fd, err := openAt(in, d.name, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	if len(w.open) == maxOpenDirs {
+		w.close()
+	}
+	w.open[d] = fd
+	return fd, nil
+}
+
+func (w *walker) close() {
+	for _, fd := range w.open {
+		_ = unix.Close(fd)
+	}
+	clear(w.open)
 }

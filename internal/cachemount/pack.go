@@ -128,7 +128,7 @@ func decodeIndex(p *Pack, b []byte) (*packIndex, error) {
 	if string(r.raw(uint64(len(packMagic)))) != packMagic {
 		return nil, fmt.Errorf("pack %s: %w: its index is none of this version", p.Digest, ErrForeign)
 	}
-	x := &packIndex{}
+	x := &packIndex{chunks: make([]chunk, 0, len(b)/(sha256.Size+1))}
 	end := int64(0)
 	for range r.count() {
 		f := frame{packed: uint32(min(r.uint(), maxChunk*2)), chunks: int32(r.count())}

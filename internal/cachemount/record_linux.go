@@ -93,6 +93,17 @@ func (r Root) load() *record {
 	return out
 }
 
+// room is about how many entries a root had when it was recorded, of which each took
+// 65 bytes where it was measured.
+func (r Root) room() int {
+	const few, each = 1024, 60
+	info, err := os.Stat(r.Record)
+	if err != nil {
+		return few
+	}
+	return max(few, int(info.Size()/each))
+}
+
 // save replaces a root's record.
 func (r Root) save(rec *record) error {
 	if r.Record == "" {

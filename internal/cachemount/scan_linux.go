@@ -28,9 +28,6 @@ type scanned struct {
 	unkept int // names that cannot be kept, and are left out
 }
 
-// fewEntries is what there is room for at first.
-const fewEntries = 1024
-
 type scanner struct {
 	*scanned
 	ctx   context.Context
@@ -39,13 +36,15 @@ type scanner struct {
 }
 
 // scan lists the directory open as root: everything but contents, and extended
-// attributes of files. What vanishes meanwhile is not in it.
-func scan(ctx context.Context, root int) (*scanned, error) {
+// attributes of files. What vanishes meanwhile is not in it. There is room for so
+// many entries at first.
+func scan(ctx context.Context, root, room int) (*scanned, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(root, &st); err != nil {
 		return nil, err
 	}
 	s := &scanner{scanned: &scanned{}, ctx: ctx, hours: time.Now().Unix() / 3600, names: map[uint64]int32{}}
+	s.grow(room)
 	s.add(entry{parent: -1}, &st)
 	l := newLister(root, uint64(st.Dev)) //nolint:unconvert // 32 bits on some systems
 	defer l.close()
@@ -58,13 +57,17 @@ func scan(ctx context.Context, root int) (*scanned, error) {
 
 func (s *scanner) add(e entry, st *unix.Stat_t) int32 {
 	fill(&e, st, s.hours)
-	if n := len(s.tree); n == cap(s.tree) { // twice the room: append gives a quarter more, and copies all of it five times
-		s.tree, s.stats, s.disk = slices.Grow(s.tree, n+fewEntries), slices.Grow(s.stats, n+fewEntries), slices.Grow(s.disk, n+fewEntries)
+	if n := len(s.tree); n == cap(s.tree) {
+		s.grow(n) // append would make it a quarter, and copy all of it five times
 	}
 	s.tree = append(s.tree, e)
 	s.stats = append(s.stats, statOf(st))
 	s.disk = append(s.disk, min(st.Size, st.Blocks*512))
 	return int32(len(s.tree) - 1)
+}
+
+func (s *scanner) grow(n int) {
+	s.tree, s.stats, s.disk = slices.Grow(s.tree, n), slices.Grow(s.stats, n), slices.Grow(s.disk, n)
 }
 
 // fill takes over what a stat says of an entry. Of use it was when it was last
@@ -90,7 +93,7 @@ func (s *scanner) dir(i int32, l *lister, d *listed) error {
 	if s.ctx.Err() != nil {
 		return context.Cause(s.ctx)
 	}
-	err := l.list(d, l.front)
+	err := l.list(d, &l.front)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		if i == 0 {
 			return err
