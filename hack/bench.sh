@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.."
 
 [ "$(id -u)" = 0 ] || { echo "bench.sh: needs root, as stock buildkitd does" >&2; exit 1; }
 command -v docker-registry >/dev/null || { echo "bench.sh: docker-registry is not installed: apt-get install docker-registry" >&2; exit 1; }
-[ -x bin/lighter ] || make build
+make --no-print-directory build
 case " $* " in *" -what mounts "* | *" -what caches "* | *" -what pack "* | *" -what kitchen "* | *" -what log "*) exec go run ./hack/bench "$@" ;; esac
 rootfs=$(hack/rootfs.sh)
 stock=$(hack/stock.sh)
