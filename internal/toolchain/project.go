@@ -78,10 +78,11 @@ func (p Project) Plan(ctx context.Context, platforms []ocispec.Platform) ([]Buil
 			return nil, err
 		}
 	}
-	if p.NoDefaults && !slices.Contains([]string{"cargo", "cargo-zigbuild", "rust"}, use) {
+	isCargo := slices.Contains([]string{"cargo", "cargo-zigbuild", "rust"}, use)
+	if p.NoDefaults && !isCargo {
 		return nil, errors.New("no-default-features is cargo's: " + use + " has no features on by default")
 	}
-	if p.Incremental && !slices.Contains([]string{"cargo", "cargo-zigbuild", "rust"}, use) {
+	if p.Incremental && !isCargo {
 		return nil, &IncrementalError{use}
 	}
 	var targets []target
